@@ -1,0 +1,124 @@
+"""Principal components of the movie vectors, and the two ways to join them."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+MORE_THAN = 20  # The post keeps movies with more than 20 ratings.
+
+
+@dataclass(frozen=True)
+class Components:
+    """Principal components of a matrix of shape (rows, dim).
+
+    Attributes
+    ----------
+    scores : numpy.ndarray, shape (rows, dim)
+        Row i holds the coordinates of row i of the matrix.
+    axes : numpy.ndarray, shape (dim, dim)
+        Axis k is ``axes[k]``; ``matrix = scores @ axes`` (plus the mean, if centred).
+    shares : numpy.ndarray, shape (dim,)
+        Share of the sum of squares (of the variance, if centred) per component.
+    """
+
+    scores: np.ndarray
+    axes: np.ndarray
+    shares: np.ndarray
+
+
+def principal_components(matrix, centre=False):
+    """Principal components, by default without centring, as ``prcomp(center = FALSE)``.
+
+    scikit-learn's PCA always centres.
+
+    Parameters
+    ----------
+    matrix : array-like, shape (rows, dim)
+    centre : bool, default False
+        Subtract the column means first.
+
+    Returns
+    -------
+    Components
+        The sign of a component is arbitrary; see `orient`.
+    """
+    matrix = np.asarray(matrix, dtype="float64")
+    if centre:
+        matrix = matrix - matrix.mean(axis=0)
+    left, singular, axes = np.linalg.svd(matrix, full_matrices=False)
+    return Components(left * singular, axes, singular**2 / np.sum(singular**2))
+
+
+def orient(scores, reference):
+    """Flip `scores` (shape (n,)) if they fall where `reference` rises."""
+    return scores * (1 if np.corrcoef(scores, reference)[0, 1] >= 0 else -1)
+
+
+def movie_table(ratings):
+    """One row per movie: movieIdDense (index), title, genres, mean rating, n_ratings."""
+    return ratings.groupby("movieIdDense").agg(
+        title=("title", "first"),
+        genres=("genres", "first"),
+        rating=("rating", "mean"),
+        n_ratings=("rating", "size"),
+    )
+
+
+def join_components(movies, scores, off_by_one=False, n_components=3):
+    """Give every movie its coordinates.
+
+    Parameters
+    ----------
+    movies : pandas.DataFrame
+        As from `movie_table`: indexed by dense id, from 1.
+    scores : numpy.ndarray, shape (n_movies + 1, dim)
+        Row 0 belongs to the unused id 0, row i to the movie with dense id i.
+    off_by_one : bool, default False
+        Join as the post does: R numbers rows from 1, so its row number i is row i - 1
+        here, and each movie gets the coordinates of the movie before it.
+
+    Returns
+    -------
+    pandas.DataFrame
+        `movies` with the columns PC1, PC2, ...
+    """
+    rows = movies.index.to_numpy() - (1 if off_by_one else 0)
+    names = [f"PC{k + 1}" for k in range(n_components)]
+    coordinates = pd.DataFrame(scores[rows, :n_components], columns=names, index=movies.index)
+    return movies.join(coordinates)
+
+
+def often_rated(movies):
+    """The movies that the post's tables choose from: more than 20 ratings."""
+    return movies[movies["n_ratings"] > MORE_THAN]
+
+
+def movie_before(titles, movies):
+    """For each title, the movie with the dense id before: what the post's row describes.
+
+    Parameters
+    ----------
+    titles : iterable of str
+    movies : pandas.DataFrame
+        As from `movie_table`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Rows of `movies`, in the order of `titles`.
+
+    Raises
+    ------
+    ValueError
+        If a title is unknown, stands for two movies, or is the first movie.
+    """
+    before = []
+    for title in titles:
+        found = movies.index[movies["title"] == title]
+        if len(found) != 1:
+            raise ValueError(f"{title!r} names {len(found)} movies, not one")
+        if found[0] - 1 not in movies.index:
+            raise ValueError(f"{title!r} is the first movie; none stands before it")
+        before.append(found[0] - 1)
+    return movies.loc[before]

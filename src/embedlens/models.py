@@ -1,0 +1,106 @@
+"""The post's two models. Taught in chapters 2 and 3."""
+
+import keras
+from keras import ops
+
+
+@keras.saving.register_keras_serializable(package="embedlens")
+class SimpleDot(keras.Model):
+    """Predict a rating as the dot product of a user vector and a movie vector.
+
+    Parameters
+    ----------
+    n_users, n_movies : int
+        The tables have one row more: ids start at 1 and row 0 stays unused.
+    dim : int, default 64
+        Length of the vectors.
+    low, high : float
+        Initial weights are drawn from U(low, high).
+    embedding : type, default keras.layers.Embedding
+        The layer class; chapter 5 passes its own.
+
+    Notes
+    -----
+    Input: integers of shape (n, 2), dense user id and dense movie id.
+    Output: float32 of shape (n, 1), in stars. Post: ``simple_dot``, ``simple_dot2``.
+    """
+
+    def __init__(
+        self,
+        n_users,
+        n_movies,
+        dim=64,
+        low=0.0,
+        high=0.05,
+        embedding=keras.layers.Embedding,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.user_embedding = embedding(
+            n_users + 1,
+            dim,
+            embeddings_initializer=keras.initializers.RandomUniform(low, high),
+            name="user_embedding",
+        )
+        self.movie_embedding = embedding(
+            n_movies + 1,
+            dim,
+            embeddings_initializer=keras.initializers.RandomUniform(low, high),
+            name="movie_embedding",
+        )
+
+    def call(self, x):
+        users, movies = x[:, 0], x[:, 1]
+        product = self.user_embedding(users) * self.movie_embedding(movies)
+        return ops.sum(product, axis=-1, keepdims=True)
+
+
+@keras.saving.register_keras_serializable(package="embedlens")
+class DotWithBias(keras.Model):
+    """Add a bias per user and per movie, and keep predictions inside the scale.
+
+    Parameters
+    ----------
+    n_users, n_movies : int
+        The tables have one row more: ids start at 1 and row 0 stays unused.
+    min_rating, max_rating : float
+        Ends of the scale in stars; the sigmoid is stretched between them.
+    dim : int, default 64
+        Length of the vectors.
+    user_dropout, movie_dropout : float
+        Share of vector entries silenced in training.
+
+    Notes
+    -----
+    Input: integers of shape (n, 2), dense user id and dense movie id.
+    Output: float32 of shape (n, 1), in stars. Post: ``dot_with_bias``.
+    """
+
+    def __init__(
+        self,
+        n_users,
+        n_movies,
+        min_rating,
+        max_rating,
+        dim=64,
+        user_dropout=0.3,
+        movie_dropout=0.6,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.min_rating = min_rating
+        self.max_rating = max_rating
+        self.user_embedding = keras.layers.Embedding(n_users + 1, dim, name="user_embedding")
+        self.movie_embedding = keras.layers.Embedding(n_movies + 1, dim, name="movie_embedding")
+        self.user_bias = keras.layers.Embedding(n_users + 1, 1, name="user_bias")
+        self.movie_bias = keras.layers.Embedding(n_movies + 1, 1, name="movie_bias")
+        self.user_dropout = keras.layers.Dropout(user_dropout)
+        self.movie_dropout = keras.layers.Dropout(movie_dropout)
+
+    def call(self, x):
+        users, movies = x[:, 0], x[:, 1]
+        user_vectors = self.user_dropout(self.user_embedding(users))
+        movie_vectors = self.movie_dropout(self.movie_embedding(movies))
+        dot = ops.sum(user_vectors * movie_vectors, axis=-1, keepdims=True)
+        score = ops.sigmoid(dot + self.user_bias(users) + self.movie_bias(movies))
+        return score * (self.max_rating - self.min_rating) + self.min_rating
