@@ -74,6 +74,7 @@ class DotWithBias(keras.Model):
     -----
     Input: integers of shape (n, 2), dense user id and dense movie id.
     Output: float32 of shape (n, 1), in stars. Post: ``dot_with_bias``.
+    `call` must name `training`: without it, Keras 3 never switches dropout on.
     """
 
     def __init__(
@@ -97,10 +98,10 @@ class DotWithBias(keras.Model):
         self.user_dropout = keras.layers.Dropout(user_dropout)
         self.movie_dropout = keras.layers.Dropout(movie_dropout)
 
-    def call(self, x):
+    def call(self, x, training=False):
         users, movies = x[:, 0], x[:, 1]
-        user_vectors = self.user_dropout(self.user_embedding(users))
-        movie_vectors = self.movie_dropout(self.movie_embedding(movies))
+        user_vectors = self.user_dropout(self.user_embedding(users), training=training)
+        movie_vectors = self.movie_dropout(self.movie_embedding(movies), training=training)
         dot = ops.sum(user_vectors * movie_vectors, axis=-1, keepdims=True)
         score = ops.sigmoid(dot + self.user_bias(users) + self.movie_bias(movies))
         return score * (self.max_rating - self.min_rating) + self.min_rating

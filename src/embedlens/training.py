@@ -56,7 +56,8 @@ def train(model, train_ratings, valid_ratings, epochs=10, batch_size=32, patienc
         The post's: at most 10 epochs of batches of 32, patience 2.
     fast : bool, default True
         Compile with XLA and run 100 steps per call from Python. The arithmetic is the
-        same; False is Keras' plain path, kept for comparison.
+        same but for the random bits of dropout; False is Keras' plain path, kept for
+        comparison.
 
     Returns
     -------

@@ -1,0 +1,59 @@
+# `make help` lists the commands. `make book` and `make test` set up all they need.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+
+.DEFAULT_GOAL := help
+.PHONY: help book test lab execute lint lock snapshot clean
+
+help: ## list the commands
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+
+$(READY): requirements.lock pyproject.toml
+	@echo "Setting up $(VENV) (a minute or two; later calls skip this)"
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \
+		{ echo "Python 3.11 to 3.13 is needed; name it with: make PYTHON=python3.11 ..."; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) install --quiet --require-hashes -r requirements.lock
+	$(PIP) install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+book: $(READY) ## render the book from the stored notebooks into _build/html
+	$(BIN)/jupyter-book build . -W -n --keep-going --quiet
+	@echo "Written: _build/html/index.html"
+
+test: $(READY) ## run every test, and every chapter again (a few minutes)
+	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+lab: $(READY) ## open the chapters in JupyterLab, text twins kept in step
+	$(BIN)/jupyter lab book
+
+execute: $(READY) ## run all chapters from their text twins and store the outputs
+	$(BIN)/python -m embedlens.chapters execute
+
+lint: $(READY) ## check style (ruff)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+lock: $(READY) ## resolve pyproject.toml anew: requirements.lock and environment.yml
+	$(PIP) install --quiet uv
+	$(BIN)/uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 \
+		--generate-hashes --no-emit-index-url --no-annotate --no-header --quiet \
+		--output-file requirements.lock
+	@$(MAKE) --no-print-directory environment.yml
+
+environment.yml: requirements.lock
+	@{ echo "# Made from requirements.lock by 'make lock'; do not edit."; \
+	   echo "name: embedlens"; echo "channels: [conda-forge]"; echo "dependencies:"; \
+	   echo "  - python >=3.11,<3.14"; echo "  - pip"; echo "  - pip:"; \
+	   sed -nE 's/^([a-z0-9][^ ]*==.*) \\$$/      - "\1"/p' requirements.lock; \
+	   echo "      - --editable ."; } > $@
+
+snapshot: $(READY) ## rebuild the embedded data and verify their digests
+	$(BIN)/python -m embedlens.snapshot.rebuild
+
+clean: ## remove all that the commands made
+	rm -rf _build $(VENV) .pytest_cache .ruff_cache
+	find . -name __pycache__ -prune -exec rm -rf {} +
