@@ -6,13 +6,13 @@ A chapter is a pair: ``book/text/NAME.md`` (the text twin, edited and reviewed) 
 """
 
 import argparse
-import sys
 from pathlib import Path
+import sys
 
 import jupytext
-import nbformat
 from jupytext.compare import NotebookDifference, compare_notebooks
 from nbclient import NotebookClient
+import nbformat
 from tqdm import tqdm
 
 BOOK = Path("book")

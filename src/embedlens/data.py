@@ -1,12 +1,12 @@
 """Ratings: reading and checking them, dense ids, the split."""
 
+from dataclasses import dataclass
+from importlib import resources
 import io
+from pathlib import Path
 import warnings
 import zipfile
 import zlib
-from dataclasses import dataclass
-from importlib import resources
-from pathlib import Path
 
 import numpy as np
 import pandas as pd

@@ -1,8 +1,7 @@
 """From predictions to a list: the best movies that a user has not rated."""
 
-import pandas as pd
-
 from embedlens.training import predict
+import pandas as pd
 
 
 def recommend(model, ratings, user, n=10):

