@@ -1,0 +1,123 @@
+from embedlens import data, factors, published
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.decomposition import PCA
+
+
+@pytest.fixture(scope="module")
+def matrix():
+    spread = np.diag([3.0, 2.0, 1.0, 0.5, 0.2])
+    rotation = np.linalg.qr(np.random.default_rng(1).normal(size=(5, 5)))[0]
+    return np.random.default_rng(0).normal(size=(200, 5)) @ spread @ rotation + [2, -1, 3, 0, 1]
+
+
+@pytest.fixture
+def movies():
+    return pd.DataFrame(
+        {"title": ["A", "B", "C", "B"], "n_ratings": [20, 21, 5, 300]},
+        index=pd.RangeIndex(1, 5, name="movieIdDense"),
+    )
+
+
+def same_up_to_sign(found, expected):
+    """Compare rows: each may be flipped."""
+    return np.allclose(np.abs(found @ expected.T), np.eye(len(expected)), atol=1e-8)
+
+
+@pytest.mark.parametrize("centre", [False, True])
+def test_scores_and_axes_rebuild_the_matrix(matrix, centre):
+    components = factors.principal_components(matrix, centre)
+    mean = matrix.mean(axis=0) if centre else 0
+    assert components.scores.shape == matrix.shape
+    assert np.allclose(components.scores @ components.axes + mean, matrix)
+    assert np.isclose(components.shares.sum(), 1)
+    assert (np.diff(components.shares) < 0).all()
+
+
+def test_uncentred_components_are_eigenvectors_of_the_cross_product(matrix):
+    components = factors.principal_components(matrix)
+    values, vectors = np.linalg.eigh(matrix.T @ matrix)
+    assert same_up_to_sign(components.axes, vectors[:, ::-1].T)
+    assert np.allclose(components.shares, values[::-1] / values.sum())
+
+
+def test_uncentred_components_are_not_those_of_sklearn(matrix):
+    components = factors.principal_components(matrix)
+    pca = PCA().fit(matrix)
+    assert not same_up_to_sign(components.axes, pca.components_)
+    assert not np.allclose(components.shares, pca.explained_variance_ratio_, atol=0.01)
+
+
+def test_centred_components_are_those_of_sklearn(matrix):
+    components = factors.principal_components(matrix, centre=True)
+    pca = PCA().fit(matrix)
+    assert same_up_to_sign(components.axes, pca.components_)
+    assert np.allclose(components.shares, pca.explained_variance_ratio_)
+    assert np.allclose(np.abs(components.scores), np.abs(pca.transform(matrix)))
+
+
+def test_orient():
+    scores = np.array([1.0, 3.0, 2.0])
+    assert factors.orient(scores, np.array([10, 20, 30])).tolist() == [1, 3, 2]
+    assert factors.orient(scores, np.array([30, 20, 10])).tolist() == [-1, -3, -2]
+    assert factors.orient(-scores, np.array([10, 20, 30])).tolist() == [1, 3, 2]
+
+
+def test_movie_table():
+    ratings = pd.DataFrame(
+        {
+            "movieIdDense": [2, 1, 2],
+            "title": ["B", "A", "B"],
+            "genres": ["y", "x", "y"],
+            "rating": [1.0, 5.0, 2.0],
+        }
+    )
+    table = factors.movie_table(ratings)
+    assert table.index.tolist() == [1, 2]
+    assert table.to_dict("list") == {
+        "title": ["A", "B"],
+        "genres": ["x", "y"],
+        "rating": [5.0, 1.5],
+        "n_ratings": [1, 2],
+    }
+
+
+@pytest.mark.parametrize(("off_by_one", "shift"), [(False, 0), (True, 1)])
+def test_join_components(movies, off_by_one, shift):
+    scores = np.arange(5 * 4).reshape(5, 4)  # Row i: 4 i, 4 i + 1, ...
+    joined = factors.join_components(movies.iloc[[0, 3, 1]], scores, off_by_one)
+    assert list(joined.columns) == ["title", "n_ratings", "PC1", "PC2", "PC3"]
+    assert joined["title"].tolist() == ["A", "B", "B"]
+    for k in range(3):
+        assert joined[f"PC{k + 1}"].tolist() == [4 * (i - shift) + k for i in (1, 4, 2)]
+
+
+def test_join_components_takes_as_many_as_asked(movies):
+    joined = factors.join_components(movies, np.ones((5, 4)), n_components=2)
+    assert list(joined.columns) == ["title", "n_ratings", "PC1", "PC2"]
+
+
+def test_often_rated_means_more_than_twenty(movies):
+    assert factors.often_rated(movies)["n_ratings"].tolist() == [21, 300]
+
+
+def test_movie_before(movies):
+    movies = movies.iloc[:3]
+    assert factors.movie_before(iter(["C", "B"]), movies)["title"].tolist() == ["B", "A"]
+
+
+@pytest.mark.parametrize(
+    ("title", "reason"),
+    [("D", "'D' names 0 movies"), ("B", "'B' names 2 movies"), ("A", "'A' is the first movie")],
+)
+def test_movie_before_refuses(movies, title, reason):
+    with pytest.raises(ValueError, match=reason):
+        factors.movie_before([title], movies)
+
+
+def test_famous_movies_stand_before_those_that_the_post_ranks_highest():
+    table = factors.movie_table(data.prepare(data.load_movielens()))
+    before = factors.movie_before(published.HIGHEST_TEN["title"], table)
+    assert len(before) == 10
+    assert {"Godfather, The (1972)", "Pulp Fiction (1994)"} <= set(before["title"])
