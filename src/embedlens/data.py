@@ -1,5 +1,6 @@
 """Ratings: reading and checking them, dense ids, the split."""
 
+import csv
 from dataclasses import dataclass
 from importlib import resources
 import io
@@ -188,15 +189,15 @@ def _read_table(name, content, columns):
     except UnicodeDecodeError as error:
         line = content[: error.start].count(b"\n") + 1
         raise ValueError(f"{name}: line {line} is not UTF-8; save the file as UTF-8") from error
-    if not text.strip():
+    text = text.rstrip()
+    if not text:
         raise ValueError(f"{name}: the file is empty")
     try:
-        header = pd.read_csv(io.StringIO(text), nrows=0).columns
-        _check_header(name, header, columns)
-        options = {"usecols": list(columns), "keep_default_na": False}
+        _check_header(name, text, columns)
+        options = {"keep_default_na": False, "skip_blank_lines": False}
         try:
             table = pd.read_csv(io.StringIO(text), dtype=columns, **options)
-        except ValueError as error:
+        except (ValueError, OverflowError) as error:
             if isinstance(error, pd.errors.ParserError):
                 raise
             table = pd.read_csv(io.StringIO(text), dtype="str", **options)
@@ -209,12 +210,16 @@ def _read_table(name, content, columns):
     return table[list(columns)]
 
 
-def _check_header(name, header, columns):
+def _check_header(name, text, columns):
+    rows = csv.reader(io.StringIO(text))
+    header, first = next(rows), next(rows, [])
     missing = [column for column in columns if column not in header]
     if missing:
         raise ValueError(
             f"{name}: column {', '.join(missing)} is missing; found {', '.join(header)}"
         )
+    if len(first) > len(header):  # pandas would take the first field for an index
+        raise ValueError(f"{name}: Expected {len(header)} fields in line 2, saw {len(first)}")
 
 
 def _explain_numbers(name, table, columns):
@@ -222,7 +227,9 @@ def _explain_numbers(name, table, columns):
         if dtype == "str":
             continue
         numbers = pd.to_numeric(table[column], errors="coerce")
-        bad = numbers.isna() | ((numbers % 1 != 0) if dtype == "int64" else False)
+        bad = numbers.isna()
+        if dtype == "int64":
+            bad |= (numbers % 1 != 0) | (numbers.abs() >= 2**63)
         wanted = "a whole number" if dtype == "int64" else "a number"
         _raise_for(name, table, [column], bad, f"not {wanted}")
 
