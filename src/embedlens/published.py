@@ -115,8 +115,8 @@ def check(key, measured):
             f"the bound is {figure.low:,g} to {figure.high:,g} ({figure.why})"
         )
     low, high = (f"{bound:,.{figure.digits}f}" for bound in (figure.low, figure.high))
-    bound = low if low == high else f"{low} to {high}"
-    print(f"ok: {figure.name}: within {bound} (the post: {figure.text()})")
+    bound = low if low == high else f"within {low} to {high}"
+    print(f"ok: {figure.name}: {bound} (the post: {figure.text()})")
 
 
 _COLUMNS = ["title", "PC1", "PC2", "rating", "n_ratings"]
