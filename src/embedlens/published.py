@@ -28,6 +28,8 @@ class Figure:
         Reason for the bound.
     digits : int
         Decimals to print.
+    source : str
+        Who says so: the post, or the snapshot where the post gives a round number.
     """
 
     name: str
@@ -37,31 +39,33 @@ class Figure:
     high: float
     why: str
     digits: int = 2
+    source: str = "the post"
 
     def text(self):
         """The published value as a string, for prose."""
         return f"{self.value:,.{self.digits}f}"
 
 
-def _exact(name, value, where, why):
-    return Figure(name, value, where, value, value, why, digits=0)
+def _count(name, value, where, why, source="the snapshot"):
+    return Figure(name, value, where, value, value, why, digits=0, source=source)
 
 
 FIGURES = {
-    "n_ratings": _exact(
+    "n_ratings": _count(
         "ratings", 100_004, "'~100000 ratings'", "counted by GroupLens in the snapshot's README"
     ),
-    "n_users": _exact(
+    "n_users": _count(
         "users", 671, "'~700 users'", "counted by GroupLens in the snapshot's README"
     ),
-    "n_movies": _exact(
+    "n_movies": _count(
         "rated movies", 9_066, "'~9900 movies'", "counted in the original ratings.csv"
     ),
-    "n_often_rated": _exact(
+    "n_often_rated": _count(
         "movies with more than 20 ratings",
         1_247,
         "'A tibble: 1,247 x 6', section on PCA",
         "a count: exact",
+        source="the post",
     ),
     "rmse_simple_dot": Figure(
         "RMSE of the simple dot model",
@@ -116,7 +120,7 @@ def check(key, measured):
         )
     low, high = (f"{bound:,.{figure.digits}f}" for bound in (figure.low, figure.high))
     bound = low if low == high else f"within {low} to {high}"
-    print(f"ok: {figure.name}: {bound} (the post: {figure.text()})")
+    print(f"ok: {figure.name}: {bound} ({figure.source}: {figure.text()})")
 
 
 _COLUMNS = ["title", "PC1", "PC2", "rating", "n_ratings"]
