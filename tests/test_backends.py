@@ -1,0 +1,20 @@
+import os
+from pathlib import Path
+import subprocess
+import sys
+
+HERE = Path(__file__).parent
+
+
+def test_models_and_layer_pass_their_tests_on_jax():
+    files = [str(HERE / "test_models.py"), str(HERE / "test_layers.py")]
+    result = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-o", "addopts=", "-p", "no:cacheprovider", *files],
+        env={**os.environ, "KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"},
+        cwd=HERE.parent,
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-2000:]
+    assert " passed" in result.stdout
+    assert "skipped" not in result.stdout

@@ -1,0 +1,127 @@
+import os
+
+from embedlens.models import DotWithBias, SimpleDot
+import keras
+import numpy as np
+import pytest
+
+N_USERS, N_MOVIES, DIM = 5, 7, 6
+X = np.array([[1, 1], [5, 7], [2, 3], [2, 7], [4, 1]], "int32")
+
+
+def built(model, seed=0):
+    """Give `model` random weights of a size at which every part of it matters."""
+    model(X)
+    rng = np.random.default_rng(seed)
+    model.set_weights([rng.normal(0, 0.7, w.shape).astype("float32") for w in model.weights])
+    return model
+
+
+def dot_model():
+    return built(SimpleDot(N_USERS, N_MOVIES, DIM))
+
+
+def bias_model(**options):
+    return built(DotWithBias(N_USERS, N_MOVIES, 0.5, 5.0, DIM, **options))
+
+
+def table(layer):
+    return layer.get_weights()[0]
+
+
+def dot_by_hand(model, x):
+    users, movies = table(model.user_embedding), table(model.movie_embedding)
+    return np.array([[users[u] @ movies[m]] for u, m in x])
+
+
+def bias_by_hand(model, x):
+    biases = [[table(model.user_bias)[u, 0] + table(model.movie_bias)[m, 0]] for u, m in x]
+    return 0.5 + 4.5 / (1 + np.exp(-(dot_by_hand(model, x) + np.array(biases))))
+
+
+MODELS = pytest.mark.parametrize(
+    ("make", "by_hand"), [(dot_model, dot_by_hand), (bias_model, bias_by_hand)], ids=["dot", "bias"]
+)
+
+
+def test_backend_is_the_one_asked_for():
+    assert keras.backend.backend() == os.environ.get("KERAS_BACKEND", "tensorflow")
+
+
+@MODELS
+def test_prediction_equals_the_formula(make, by_hand):
+    model = make()
+    prediction = model.predict(X, verbose=0)
+    assert prediction.shape == (len(X), 1)
+    np.testing.assert_allclose(prediction, by_hand(model, X), rtol=1e-5, atol=1e-5)
+
+
+@MODELS
+def test_prediction_of_a_row_does_not_depend_on_its_batch(make, by_hand):
+    model = make()
+    together = model.predict(X, verbose=0)
+    one_by_one = model.predict(X, batch_size=1, verbose=0)
+    reversed_order = model.predict(X[::-1], batch_size=2, verbose=0)[::-1]
+    np.testing.assert_allclose(one_by_one, together, rtol=1e-6)
+    np.testing.assert_allclose(reversed_order, together, rtol=1e-6)
+
+
+@MODELS
+def test_tables_have_one_row_more_than_there_are_ids(make, by_hand):
+    model = make()
+    assert table(model.user_embedding).shape == (N_USERS + 1, DIM)
+    assert table(model.movie_embedding).shape == (N_MOVIES + 1, DIM)
+    assert len(np.unique(model.predict([[N_USERS, m] for m in range(8)], verbose=0))) == 8
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.0, 0.05), (-0.05, 0.05)])
+def test_initial_weights_fill_their_range(low, high):
+    model = SimpleDot(300, 300, low=low, high=high)
+    model(X)
+    for weights in model.get_weights():
+        assert low <= weights.min() < low + 0.001
+        assert high - 0.001 < weights.max() <= high
+
+
+def test_initial_range_is_the_posts():
+    model = SimpleDot(300, 300)
+    model(X)
+    assert all(0 <= w.min() and 0.049 < w.max() <= 0.05 for w in model.get_weights())
+    assert model.user_embedding.output_dim == 64
+
+
+def test_bias_model_stays_on_the_scale_and_reaches_its_ends():
+    model = bias_model()
+    for sign, end in ((1, 5.0), (-1, 0.5)):
+        model.set_weights([np.full_like(w, 9.0) for w in model.get_weights()])
+        vectors, biases = model.get_weights()[:2], model.get_weights()[2:]
+        model.set_weights([v * 0 for v in vectors] + [sign * b for b in biases])
+        np.testing.assert_allclose(model.predict(X, verbose=0), end, atol=1e-4)
+
+
+def test_zero_score_is_the_middle_of_the_scale():
+    model = bias_model()
+    model.set_weights([w * 0 for w in model.get_weights()])
+    np.testing.assert_allclose(model.predict(X, verbose=0), 2.75, atol=1e-6)
+
+
+def test_dropout_shares_are_the_posts():
+    model = DotWithBias(N_USERS, N_MOVIES, 0.5, 5.0)
+    assert (model.user_dropout.rate, model.movie_dropout.rate) == (0.3, 0.6)
+
+
+def test_dropout_is_off_at_prediction():
+    model = bias_model(user_dropout=0.5, movie_dropout=0.5)
+    first = model.predict(X, verbose=0)
+    np.testing.assert_array_equal(first, model.predict(X, verbose=0))
+    np.testing.assert_allclose(first, bias_by_hand(model, X), rtol=1e-5)
+
+
+@pytest.mark.parametrize(("rate", "differs"), [(0.0, False), (0.5, True)])
+def test_dropout_is_on_in_fit(rate, differs):
+    model = bias_model(user_dropout=rate, movie_dropout=rate)
+    y = np.full((len(X), 1), 3.0, "float32")
+    model.compile(loss="mse", optimizer=keras.optimizers.SGD(0.0), jit_compile=False)
+    in_fit = model.fit(X, y, verbose=0).history["loss"][0]
+    at_rest = model.evaluate(X, y, verbose=0)
+    assert (abs(in_fit - at_rest) > 1e-3) == differs
