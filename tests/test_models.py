@@ -86,7 +86,7 @@ def test_initial_weights_fill_their_range(low, high):
 def test_initial_range_is_the_posts():
     model = SimpleDot(300, 300)
     model(X)
-    assert all(0 <= w.min() and 0.049 < w.max() <= 0.05 for w in model.get_weights())
+    assert all(w.min() >= 0 and 0.049 < w.max() <= 0.05 for w in model.get_weights())
     assert model.user_embedding.output_dim == 64
 
 
