@@ -71,7 +71,8 @@ def test_tables_have_one_row_more_than_there_are_ids(make, by_hand):
     model = make()
     assert table(model.user_embedding).shape == (N_USERS + 1, DIM)
     assert table(model.movie_embedding).shape == (N_MOVIES + 1, DIM)
-    assert len(np.unique(model.predict([[N_USERS, m] for m in range(8)], verbose=0))) == 8
+    every_movie = np.array([[N_USERS, movie] for movie in range(N_MOVIES + 1)])
+    assert len(np.unique(model.predict(every_movie, verbose=0))) == N_MOVIES + 1
 
 
 @pytest.mark.parametrize(("low", "high"), [(0.0, 0.05), (-0.05, 0.05)])
