@@ -1,0 +1,237 @@
+"""The chapters: in step, executed, complete, equal to the shared code, rendered."""
+
+import ast
+import os
+from pathlib import Path
+import re
+import subprocess
+import sys
+
+from embedlens import chapters, layers, models, published
+from nbclient.exceptions import CellExecutionError
+import nbformat
+import pytest
+import yaml
+
+ROOT = Path(__file__).parent.parent
+TWINS = chapters.text_twins(ROOT / "book")
+NAMES = [twin.stem for twin in TWINS]
+SHARED = {
+    "SimpleDot": ("02_dot_model", models),
+    "DotWithBias": ("03_bias_model", models),
+    "SimpleEmbedding": ("05_own_layer", layers),
+}
+# Settings of the post and numbers of the examples by hand. Results are glued.
+SETTINGS = {"0.3", "0.6", "0.05", "0.5", "0.25", "0.99", "3.5", "1.0", "3.0"}
+for_each_chapter = pytest.mark.parametrize("twin", TWINS, ids=NAMES)
+
+
+def notebook(twin):
+    return nbformat.read(chapters.notebook_of(twin), as_version=4)
+
+
+def code_cells(twin):
+    return [cell for cell in notebook(twin).cells if cell.cell_type == "code"]
+
+
+def outputs(twin):
+    return [output for cell in code_cells(twin) for output in cell.outputs]
+
+
+def glued():
+    values = {}
+    for twin in TWINS:
+        for output in outputs(twin):
+            text = output.get("data", {}).get("application/papermill.record/text/plain")
+            if text is not None:
+                values[output.metadata["scrapbook"]["name"]] = ast.literal_eval(text)
+    return values
+
+
+def test_contents_list_every_chapter():
+    contents = yaml.safe_load((ROOT / "_toc.yml").read_text())
+    listed = [Path(entry["file"]) for part in [contents] for entry in part["chapters"]]
+    notebooks = [path.stem for path in listed if path.suffix == ".ipynb"]
+    assert notebooks == NAMES
+    assert len(NAMES) >= 5
+
+
+@for_each_chapter
+def test_text_and_notebook_in_step(twin):
+    assert chapters.difference(twin) is None
+
+
+@for_each_chapter
+def test_every_code_cell_was_executed_in_order(twin):
+    counts = [cell.execution_count for cell in code_cells(twin)]
+    assert counts == list(range(1, len(counts) + 1))
+
+
+@for_each_chapter
+def test_no_error_and_nothing_on_stderr(twin):
+    for output in outputs(twin):
+        assert output.output_type != "error"
+        assert output.get("name") != "stderr", output.text
+
+
+@for_each_chapter
+def test_every_picture_has_caption_and_alternative_text(twin):
+    pictures = 0
+    for cell in code_cells(twin):
+        shown = [o for o in cell.outputs if "image/png" in o.get("data", {})]
+        if not shown:
+            continue
+        pictures += len(shown)
+        settings = cell.metadata.get("mystnb", {})
+        assert settings.get("figure", {}).get("name", "").startswith("fig-"), cell.source
+        assert len(settings["figure"]["caption"]) > 20
+        assert len(settings.get("image", {}).get("alt", "")) > 40, cell.source
+    assert pictures >= 2
+
+
+@for_each_chapter
+def test_chapter_has_its_parts(twin):
+    text = twin.read_text()
+    for part in ("You will learn", "## Checks", "## What we learnt", "{exercise}", "dropdown"):
+        assert part in text, part
+    assert "assert " in text
+    assert "published.check(" in text
+
+
+@for_each_chapter
+def test_no_result_is_typed_in_prose(twin):
+    cells = notebook(twin).cells
+    prose = [cell.source for cell in cells if cell.cell_type == "markdown"]
+    prose += [c.metadata["mystnb"]["figure"]["caption"] for c in cells if "mystnb" in c.metadata]
+    prose += [c.metadata["mystnb"]["image"]["alt"] for c in cells if "mystnb" in c.metadata]
+    typed = re.findall(r"(?<![\w.])\d+\.\d+(?![\w.]*\d)", "\n".join(prose))
+    assert not set(typed) - SETTINGS
+
+
+def stripped(node):
+    node.decorator_list = []
+    if ast.get_docstring(node) is not None:
+        node.body = node.body[1:]
+    return ast.dump(node)
+
+
+def class_in(source, name):
+    found = [
+        node
+        for node in ast.parse(source).body
+        if isinstance(node, ast.ClassDef) and node.name == name
+    ]
+    return found[0] if found else None
+
+
+@pytest.mark.parametrize("name", SHARED)
+def test_code_in_chapter_is_the_shared_code(name):
+    chapter, module = SHARED[name]
+    shared = class_in(Path(module.__file__).read_text(), name)
+    shown = [class_in(c.source, name) for c in code_cells(ROOT / f"book/text/{chapter}.md")]
+    shown = [node for node in shown if node is not None]
+    assert len(shown) == 1
+    assert stripped(shown[0]) == stripped(shared)
+
+
+def test_results_in_the_readme_are_those_of_the_chapters():
+    rows = re.findall(r"^\| (.*) \|$", (ROOT / "README.md").read_text(), flags=re.MULTILINE)
+    table = {row.split(" | ")[0]: row.split(" | ")[1:] for row in rows}
+    values = glued()
+    for model, figure, key in [
+        ("simple dot model", "rmse_simple_dot", "dot_last_rmse"),
+        ("bias model", "rmse_bias", "bias_last_rmse"),
+        ("dot model on the hand-written layer", "rmse_own_layer", "own_last_rmse"),
+    ]:
+        post = published.FIGURES[figure]
+        bound = f"{post.low:.2f} to {post.high:.2f}"
+        assert table[model] == [post.text(), values[key], bound]
+
+
+def test_a_name_is_glued_once():
+    names = [
+        o.metadata["scrapbook"]["name"]
+        for t in TWINS
+        for o in outputs(t)
+        if "scrapbook" in o.get("metadata", {})
+    ]
+    assert len(names) == len(set(names))
+
+
+def test_strict_build_renders_every_chapter(tmp_path):
+    built = subprocess.run(
+        [sys.executable, "-m", "jupyter_book", "build", ".", "--path-output", str(tmp_path)]
+        + ["-W", "-n", "--keep-going", "--all"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert built.returncode == 0, built.stdout[-3000:] + built.stderr[-3000:]
+    pages = tmp_path / "_build/html/book"
+    for twin in TWINS:
+        page = (pages / f"{twin.stem}.html").read_text()
+        assert page.count("<img") >= 2, twin.stem
+        assert "What we learnt" in page
+        assert len(page) > 20_000
+    start = (pages / "index.html").read_text()
+    assert "<td><p>1.08</p></td>" in start, "the table of results is missing"
+
+
+CELLS = """---
+kernelspec:
+  display_name: Python 3 (ipykernel)
+  language: python
+  name: python3
+---
+
+# A chapter
+
+```{code-cell}
+import random
+random.seed(0)
+print(random.random())
+```
+"""
+
+
+@pytest.fixture
+def small_twin(tmp_path):
+    twin = tmp_path / "text" / "01_small.md"
+    twin.parent.mkdir()
+    twin.write_text(CELLS)
+    return twin
+
+
+def test_executing_twice_writes_the_same_bytes(small_twin):
+    chapters.execute(small_twin)
+    first = chapters.notebook_of(small_twin).read_bytes()
+    chapters.execute(small_twin)
+    assert chapters.notebook_of(small_twin).read_bytes() == first
+    assert chapters.difference(small_twin) is None
+
+
+def test_edits_in_the_notebook_alone_are_not_overwritten(small_twin):
+    chapters.execute(small_twin)
+    target = chapters.notebook_of(small_twin)
+    edited = target.read_text().replace("random.seed(0)", "random.seed(1)")
+    target.write_text(edited)
+    later = small_twin.stat().st_mtime + 10
+    os.utime(target, (later, later))
+    with pytest.raises(RuntimeError, match="edited without its twin"):
+        chapters.execute(small_twin)
+    assert target.read_text() == edited
+
+
+def test_a_failing_cell_leaves_the_stored_notebook(small_twin):
+    chapters.execute(small_twin)
+    before = chapters.notebook_of(small_twin).read_bytes()
+    small_twin.write_text(CELLS.replace("random.seed(0)", "raise ValueError('no')"))
+    with pytest.raises(CellExecutionError):
+        chapters.execute(small_twin)
+    assert chapters.notebook_of(small_twin).read_bytes() == before
+
+
+def test_difference_tells_an_edited_twin(small_twin):
+    chapters.execute(small_twin)
+    small_twin.write_text(CELLS.replace("# A chapter", "# Another chapter"))
+    assert "chapter" in chapters.difference(small_twin)
