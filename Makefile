@@ -28,7 +28,7 @@ test: $(READY) ## run every test, and every chapter again (a few minutes)
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lab: $(READY) ## open the chapters in JupyterLab, text twins kept in step
-	$(BIN)/jupyter lab book
+	$(BIN)/jupyter lab --LabApp.default_url=/lab/tree/book
 
 execute: $(READY) ## run all chapters from their text twins and store the outputs
 	$(BIN)/python -m embedlens.chapters execute

@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 from embedlens import chapters, layers, models, published
+from jupytext import TextFileContentsManager
 from nbclient.exceptions import CellExecutionError
 import nbformat
 import pytest
@@ -176,6 +177,24 @@ def test_strict_build_renders_every_chapter(tmp_path):
         assert len(page) > 20_000
     start = (pages / "index.html").read_text()
     assert "<td><p>1.08</p></td>" in start, "the table of results is missing"
+
+
+@for_each_chapter
+def test_saving_in_lab_changes_the_twin_by_the_edit_alone(twin, tmp_path):
+    for file in (ROOT / "pyproject.toml", twin, chapters.notebook_of(twin)):
+        copied = tmp_path / file.relative_to(ROOT)
+        copied.parent.mkdir(parents=True, exist_ok=True)
+        copied.write_bytes(file.read_bytes())
+    target = str(chapters.notebook_of(twin).relative_to(ROOT))
+    later = (tmp_path / target).stat().st_mtime + 600
+    os.utime(tmp_path / target, (later, later))
+    lab = TextFileContentsManager(root_dir=str(tmp_path))
+    model = lab.get(target)
+    model["content"]["cells"][0]["source"] += "\n\nEdited in Lab."
+    lab.save(model, target)
+    saved = (tmp_path / twin.relative_to(ROOT)).read_text()
+    assert saved.replace("\n\nEdited in Lab.", "", 1) == twin.read_text()
+    assert "Edited in Lab." in (tmp_path / target).read_text()
 
 
 CELLS = """---
