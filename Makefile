@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help book test lab execute lint lock snapshot clean
+.PHONY: help book test lab reproduce execute lint lock snapshot clean
 
 help: ## list the commands
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -29,6 +29,9 @@ test: $(READY) ## run every test, and every chapter again (a few minutes)
 
 lab: $(READY) ## open the chapters in JupyterLab, text twins kept in step
 	$(BIN)/jupyter lab --LabApp.default_url=/lab/tree/book
+
+reproduce: $(READY) ## audit every claim over 20 seeds (about 5 minutes)
+	$(BIN)/python -m embedlens reproduce --output book/results/verdict.json
 
 execute: $(READY) ## run all chapters from their text twins and store the outputs
 	$(BIN)/python -m embedlens.chapters execute

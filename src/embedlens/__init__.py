@@ -27,11 +27,10 @@ def _stderr_of_c_code_hidden():
 
 
 # No log level silences two notices of TensorFlow's CUDA stub: they come before its
-# logging starts. Errors are unaffected: they reach Python as exceptions.
+# logging starts. Errors are unaffected: they reach Python as exceptions. On the JAX
+# backend Keras imports TensorFlow as well, only later.
 with _stderr_of_c_code_hidden():
-    import keras
+    import keras  # noqa: F401
+    import tensorflow
 
-    if keras.backend.backend() == "tensorflow":
-        import tensorflow
-
-        tensorflow.config.list_physical_devices()
+    tensorflow.config.list_physical_devices()

@@ -122,3 +122,55 @@ def movie_before(titles, movies):
             raise ValueError(f"{title!r} is the first movie; none stands before it")
         before.append(found[0] - 1)
     return movies.loc[before]
+
+
+def correlation_by_shift(rows, places, reference):
+    """Correlate `reference` with `rows`, joined with every possible shift.
+
+    Parameters
+    ----------
+    rows : numpy.ndarray, shape (n,)
+        One value per row of a table.
+    places : numpy.ndarray of int, shape (m,)
+        The row that belongs to each entry of `reference`.
+    reference : numpy.ndarray, shape (m,)
+
+    Returns
+    -------
+    numpy.ndarray, shape (n,)
+        Entry d: the correlation when each entry gets the row d places before its own,
+        around the end of the table. 0 is the correct join, 1 the post's. The others say
+        what chance makes of a wrong join: see `p_value`.
+    """
+    joined = _joined_by_shift(np.asarray(rows, "float64"), places)
+    joined -= joined.mean(axis=1, keepdims=True)
+    reference = np.asarray(reference, "float64") - np.mean(reference)
+    return joined @ reference / (np.linalg.norm(joined, axis=1) * np.linalg.norm(reference))
+
+
+def found_by_shift(rows, places, lowest, highest, n=10):
+    """Count the printed movies among the lowest and highest `n`, joined with every shift.
+
+    Parameters
+    ----------
+    rows, places
+        As in `correlation_by_shift`.
+    lowest, highest : numpy.ndarray of bool, shape (m,)
+        Which of the m movies are printed at either end.
+
+    Returns
+    -------
+    at_lowest, at_highest : numpy.ndarray of int, shape (len(rows),)
+    """
+    order = np.argsort(_joined_by_shift(rows, places), axis=1, kind="stable")
+    return lowest[order[:, :n]].sum(axis=1), highest[order[:, -n:]].sum(axis=1)
+
+
+def p_value(by_shift, shift):
+    """Share of all shifts, `shift` included, whose value is at least that of `shift`."""
+    return float(np.mean(by_shift >= by_shift[shift]))
+
+
+def _joined_by_shift(rows, places):
+    shifts = np.arange(len(rows))[:, None]
+    return rows[(places - shifts) % len(rows)]

@@ -1,6 +1,7 @@
 """One look for all figures, and the pictures that two chapters draw."""
 
 import matplotlib.pyplot as plt
+import pandas as pd
 import seaborn as sns
 
 OURS, POST, OTHER = sns.color_palette("colorblind")[:3]
@@ -38,3 +39,30 @@ def learning_curves(history, published, ax=None):
     ax.set_xticks(history["epoch"])
     ax.legend()
     return ax
+
+
+def verdict_table(assessments):
+    """Tabulate assessments: published value, mean and spread of ours, verdict.
+
+    Parameters
+    ----------
+    assessments : list of claims.Assessment
+
+    Returns
+    -------
+    pandas.DataFrame
+        Indexed by the claims' ids; all cells are text.
+    """
+    rows = []
+    for a in assessments:
+        low, high = (a.claim.text(end) for end in a.run_interval)
+        rows.append(
+            {
+                "claim": a.claim.statement,
+                "the post": a.claim.published_text(),
+                "ours": a.claim.text(a.mean),
+                "one run, 95 %": "" if a.sd == 0 else f"{low} to {high}",
+                "verdict": a.verdict,
+            }
+        )
+    return pd.DataFrame(rows, index=[a.claim.id for a in assessments])

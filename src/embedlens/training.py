@@ -1,6 +1,7 @@
 """Seed, training, RMSE, prediction; the bias model that several chapters share."""
 
 import hashlib
+from importlib import metadata
 import os
 from pathlib import Path
 
@@ -11,7 +12,6 @@ import keras
 import numpy as np
 import pandas as pd
 import platformdirs
-import sklearn
 
 
 def set_seed(seed):
@@ -109,8 +109,9 @@ def trained_bias_model(ratings, seed=0):
     history : pandas.DataFrame
         As from `train`.
     """
-    folder = os.environ.get("EMBEDLENS_CACHE") or platformdirs.user_cache_dir("embedlens")
-    cached = joblib.Memory(folder, verbose=0).cache(_bias_weights_and_history, ignore=["ratings"])
+    cached = joblib.Memory(cache_folder(), verbose=0).cache(
+        _bias_weights_and_history, ignore=["ratings"]
+    )
     content = joblib.hash((data.inputs(ratings), data.targets(ratings)))
     weights, history = cached(ratings, seed, content, fingerprint())
     model = _bias_model(ratings)
@@ -118,15 +119,24 @@ def trained_bias_model(ratings, seed=0):
     return model, history
 
 
+def cache_folder():
+    """Folder for what may be reused: EMBEDLENS_CACHE, or where the platform keeps caches."""
+    return Path(os.environ.get("EMBEDLENS_CACHE") or platformdirs.user_cache_dir("embedlens"))
+
+
 def fingerprint():
     """Digest of all that decides a training result but data and seed."""
     code = hashlib.sha256()
     for source in sorted(Path(__file__).parent.glob("*.py")):
         code.update(source.name.encode() + source.read_bytes())
-    backend = keras.backend.backend()
-    versions = [f"{m.__name__} {m.__version__}" for m in (keras, np, pd, sklearn)]
-    versions.append(f"{backend} {__import__(backend).__version__}")
-    return "; ".join([code.hexdigest(), *versions])
+    installed = [f"{name} {version}" for name, version in versions().items()]
+    return "; ".join([code.hexdigest(), keras.backend.backend(), *installed])
+
+
+def versions():
+    """Versions of the libraries that a training result depends on, by name."""
+    names = ["keras", "tensorflow", "jax", "numpy", "pandas", "scikit-learn", "scipy"]
+    return {name: metadata.version(name) for name in names}
 
 
 def _bias_model(ratings):
