@@ -31,7 +31,8 @@ lab: $(READY) ## open the chapters in JupyterLab, text twins kept in step
 	$(BIN)/jupyter lab --LabApp.default_url=/lab/tree/book
 
 reproduce: $(READY) ## audit every claim over 20 seeds (about 5 minutes)
-	$(BIN)/python -m embedlens reproduce --output book/results/verdict.json
+	$(BIN)/python -m embedlens reproduce --output book/results/verdict.json \
+		--figure book/_static/verdict.png
 
 execute: $(READY) ## run all chapters from their text twins and store the outputs
 	$(BIN)/python -m embedlens.chapters execute

@@ -121,3 +121,34 @@ def test_famous_movies_stand_before_those_that_the_post_ranks_highest():
     before = factors.movie_before(published.HIGHEST_TEN["title"], table)
     assert len(before) == 10
     assert {"Godfather, The (1972)", "Pulp Fiction (1994)"} <= set(before["title"])
+
+
+def test_by_shift_equals_a_join_by_hand():
+    rng = np.random.default_rng(0)
+    rows, places = rng.normal(size=12), np.array([1, 3, 4, 8, 11])
+    reference = rng.normal(size=5)
+    lowest, highest = np.array([1, 0, 0, 1, 0], bool), np.array([0, 1, 0, 0, 1], bool)
+    by_shift = factors.correlation_by_shift(rows, places, reference)
+    found = factors.found_by_shift(rows, places, lowest, highest, n=2)
+    for shift in range(12):
+        joined = [rows[(place - shift) % 12] for place in places]
+        assert by_shift[shift] == pytest.approx(np.corrcoef(joined, reference)[0, 1])
+        order = np.argsort(joined)
+        assert found[0][shift] == sum(lowest[i] for i in order[:2])
+        assert found[1][shift] == sum(highest[i] for i in order[-2:])
+
+
+def test_shift_by_one_is_the_join_of_the_post(tiny_ratings):
+    movies = factors.movie_table(tiny_ratings)
+    scores = np.random.default_rng(0).normal(size=(len(movies) + 1, 3))
+    by_shift = factors.correlation_by_shift(
+        scores[:, 0], movies.index.to_numpy(), movies["rating"].to_numpy()
+    )
+    for shift, off_by_one in ((0, False), (1, True)):
+        joined = factors.join_components(movies, scores, off_by_one)
+        assert by_shift[shift] == pytest.approx(joined["PC1"].corr(joined["rating"]))
+
+
+def test_p_value_counts_shifts_at_least_as_high():
+    assert factors.p_value(np.array([1.0, 5.0, 2.0, 5.0]), 2) == 0.75
+    assert factors.p_value(np.array([1.0, 5.0, 2.0, 4.0]), 1) == 0.25

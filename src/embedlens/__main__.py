@@ -41,6 +41,9 @@ def reproduce(options):
     if options.output:
         options.output.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
         print(f"Written: {options.output}")
+    if options.figure:
+        figures.save_verdict(assessments, options.figure)
+        print(f"Written: {options.figure}")
     left = [a.claim for a in assessments if not a.in_bound]
     for claim in left:
         print(f"Out of its bound of {claim.low:g} to {claim.high:g} ({claim.why}): {claim.id}")
@@ -79,6 +82,7 @@ def _parser():
         "--plain", type=_at_least(0), default=2, help="seeds to train by plain fit as well (2)"
     )
     command.add_argument("--output", type=_file_to_write, help="JSON file for the report")
+    command.add_argument("--figure", type=_file_to_write, help="PNG file for the small figure")
     command.add_argument("--folder", type=Path, help="where finished seeds are kept")
     return parser
 

@@ -64,8 +64,9 @@ class Claim:
         Decimals that the value is printed with; for the rule ``rounds``, leading digits.
     criterion : tuple of float, optional
         For ``sentence`` and ``finding``: what a seed's value must lie within, ends included.
-    p : str, optional
-        Key of the p-value that goes with the measure.
+    p, chance : str, optional
+        Keys of the p-value that goes with the measure, and of what chance makes of it: its
+        mean over all ways to shift the join.
     caveat : str
         What must be said even if the claim holds.
     """
@@ -83,6 +84,7 @@ class Claim:
     digits: int = 2
     criterion: tuple[float, float] | None = None
     p: str | None = None
+    chance: str | None = None
     caveat: str = ""
 
     def text(self, value):
@@ -110,7 +112,8 @@ class Assessment:
         95 % confidence interval of the mean (Student's t).
     run_interval : tuple of float
         95 % prediction interval of one more run (Student's t).
-    largest_p : float or None
+    largest_p, chance : float or None
+        Largest p-value of a seed, and the mean of the chance baseline.
     verdict : str
     in_bound : bool
         Whether the mean lies within the claim's bound.
@@ -123,6 +126,7 @@ class Assessment:
     interval: tuple
     run_interval: tuple
     largest_p: float | None
+    chance: float | None
     verdict: str
     in_bound: bool
 
@@ -229,7 +233,7 @@ CLAIMS = (
     ),
     Claim(
         "simple-overfits-early",
-        "the simple model overfits early (epoch in which training passes validation)",
+        "the simple model overfits early (epoch in which training overtakes validation)",
         "'we're overfitting early'",
         "02_dot_model",
         "simple_dot_crossing",
@@ -263,7 +267,7 @@ CLAIMS = (
     ),
     Claim(
         "bias-overfits-later",
-        "the bias model overfits later (epochs by which training passes validation later)",
+        "the bias model overfits later (by so many epochs)",
         "'Not only does it overfit later'",
         "03_bias_model",
         "later_crossing",
@@ -277,7 +281,7 @@ CLAIMS = (
     ),
     Claim(
         "entries-range",
-        "entries of the first 20 movies lie between -0.5 and 0.5 (share)",
+        "entries of the first 20 movies lie within 0.5 of zero (share)",
         "'distributed between -0.5 and 0.5'",
         "04_factors",
         "first_20_within_half",
@@ -290,7 +294,7 @@ CLAIMS = (
     ),
     Claim(
         "entries-uniform",
-        "they are distributed rather uniformly (share within a quarter)",
+        "and look uniform there (share within 0.25 of zero)",
         "'rather uniformly distributed'",
         "04_factors",
         "first_20_within_quarter",
@@ -303,7 +307,7 @@ CLAIMS = (
     ),
     Claim(
         "pc2-less-than-pc1",
-        "PC2 explains much less than PC1 (its share, divided by that of PC1)",
+        "PC2 explains much less than PC1 (ratio of their shares)",
         "'the second one already explains much less'",
         "04_factors",
         "pc2_by_pc1",
@@ -315,7 +319,7 @@ CLAIMS = (
     ),
     Claim(
         "pc1-lowest-ten",
-        "the ten movies lowest on PC1 (of the post's ten, found in ours)",
+        "the ten movies lowest on PC1 (of the post's, found)",
         "first table of the section on PCA",
         "04_factors",
         "found_lowest_correct",
@@ -329,7 +333,7 @@ CLAIMS = (
     ),
     Claim(
         "pc1-highest-ten",
-        "the ten movies highest on PC1 (of the post's ten, found in ours)",
+        "the ten movies highest on PC1 (of the post's, found)",
         "second table of the section on PCA",
         "04_factors",
         "found_highest_correct",
@@ -351,7 +355,7 @@ CLAIMS = (
     ),
     Claim(
         "own-layer-not-far",
-        "that is not far from the simple model (difference in RMSE)",
+        "not far from the simple model (difference in RMSE)",
         "'not far from the 1.08'",
         "05_own_layer",
         "own_minus_simple",
@@ -365,7 +369,7 @@ CLAIMS = (
     ),
     Claim(
         "off-by-one-printed",
-        "one movie back, the printed PC1 follows the mean rating (correlation)",
+        "one movie back, the printed PC1 is the mean rating (correlation)",
         "the post's tables, no training",
         "04_factors",
         "printed_one_back",
@@ -375,10 +379,11 @@ CLAIMS = (
         "computed from the printed digits; as printed, the correlation is 0.41",
         criterion=(0.9, 1),
         p="printed_one_back_p",
+        chance="printed_by_chance",
     ),
     Claim(
         "off-by-one-trained",
-        "joined as in the post, our vectors give its movies (of twenty, found)",
+        "joined as in the post, our PC1 finds its movies (of twenty)",
         "our vectors, the post's join",
         "04_factors",
         "found_off_by_one",
@@ -389,10 +394,11 @@ CLAIMS = (
         criterion=(4, 20),
         digits=1,
         p="found_off_by_one_p",
+        chance="found_by_chance",
     ),
     Claim(
         "pc1-off-by-one",
-        "joined as in the post, PC1 hardly follows the mean rating (correlation)",
+        "joined as in the post, PC1 hides the mean rating (correlation)",
         "our vectors, the post's join",
         "04_factors",
         "pc1_rating_off_by_one",
@@ -404,7 +410,7 @@ CLAIMS = (
     ),
     Claim(
         "pc1-is-appreciation",
-        "joined correctly, PC1 follows the mean rating (correlation)",
+        "joined correctly, PC1 is the mean rating (correlation)",
         "our vectors, the correct join",
         "04_factors",
         "pc1_rating_correct",
@@ -414,10 +420,11 @@ CLAIMS = (
         "seeds 100 and 101 gave 0.83",
         criterion=(0.7, 1),
         p="pc1_rating_correct_p",
+        chance="pc1_rating_by_chance",
     ),
     Claim(
         "initializer-effect",
-        "the symmetric initializer costs RMSE, whichever layer (difference)",
+        "the symmetric initializer costs RMSE (difference)",
         "two layers by two initializers",
         "05_own_layer",
         "initializer_effect",
@@ -430,7 +437,7 @@ CLAIMS = (
     ),
     Claim(
         "layer-effect",
-        "the layer makes no difference (largest difference in RMSE)",
+        "the layer makes no difference (largest in RMSE)",
         "two layers by two initializers",
         "05_own_layer",
         "layer_effect",
@@ -455,7 +462,7 @@ CLAIMS = (
     ),
     Claim(
         "bias-share",
-        "most of the bias model's gain over a constant is bias alone (share)",
+        "biases alone make most of the gain over a constant (share)",
         "the bias model without its vectors",
         "03_bias_model",
         "bias_share",
@@ -495,8 +502,7 @@ def assess(claim, measures):
     if not (values.size and np.isfinite(values).all()):
         raise ValueError(f"{claim.id}: {claim.measure} is missing or not a finite number")
     mean, sd = values.mean(), values.std(ddof=1) if len(values) > 1 else 0.0
-    ps = [m[claim.p] for m in measures] if claim.p else []
-    largest_p = max(ps) if ps else None
+    largest_p = max(m[claim.p] for m in measures) if claim.p else None
     return Assessment(
         claim=claim,
         values=tuple(values.tolist()),
@@ -505,6 +511,7 @@ def assess(claim, measures):
         interval=_around(mean, sd, len(values), math.sqrt(1 / len(values))),
         run_interval=run_interval(values),
         largest_p=largest_p,
+        chance=float(np.mean([m[claim.chance] for m in measures])) if claim.chance else None,
         verdict=_verdict(claim, values, largest_p),
         in_bound=bool(claim.low <= mean <= claim.high),
     )

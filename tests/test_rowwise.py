@@ -1,0 +1,105 @@
+"""Row-wise Adam against Keras' dense Adam. On JAX: test_backends.py runs this file."""
+
+from functools import partial
+
+from embedlens import data, rowwise, training
+from embedlens.layers import SimpleEmbedding
+from embedlens.models import BiasOnly, DotWithBias, SimpleDot
+import keras
+import numpy as np
+import pytest
+
+MODELS = {
+    "dot": partial(SimpleDot, dim=6),
+    "own layer": partial(SimpleDot, dim=6, low=-0.05, embedding=SimpleEmbedding),
+    "bias": partial(DotWithBias, min_rating=0.5, max_rating=5.0, dim=6),
+    "bias only": partial(BiasOnly, min_rating=0.5, max_rating=5.0),
+}
+each_model = pytest.mark.parametrize("make", MODELS.values(), ids=list(MODELS))
+
+
+def trained(make, ratings, batch_size, seed=0, plain=False, **options):
+    train, valid = data.train_valid_split(ratings, 0)
+    batch_model = make(batch_size - 1, batch_size - 1)
+    training.set_seed(seed)
+    model = make(*data.count_users_and_movies(ratings))
+    options = {"epochs": 5, "batch_size": batch_size, "patience": 5, **options}
+    if plain:
+        return model, rowwise.plain_fit(model, train, valid, seed, **options)
+    return model, rowwise.train(model, batch_model, train, valid, seed, **options)
+
+
+@each_model
+@pytest.mark.parametrize("batch_size", [8, 9])  # 72 ratings train: 9 batches; 8 of 9
+def test_equals_dense_adam(tiny_ratings, make, batch_size):
+    ours, our_history = trained(make, tiny_ratings, batch_size)
+    plain, plain_history = trained(make, tiny_ratings, batch_size, plain=True)
+    np.testing.assert_allclose(our_history, plain_history, rtol=1e-5)
+    for a, b in zip(ours.get_weights(), plain.get_weights(), strict=True):
+        np.testing.assert_allclose(a, b, atol=3e-6)
+
+
+def test_equals_dense_adam_with_a_smaller_last_batch(tiny_ratings):
+    make = MODELS["dot"]  # no dropout: its random bits depend on the size of a batch
+    ours, our_history = trained(make, tiny_ratings, 7)
+    plain, plain_history = trained(make, tiny_ratings, 7, plain=True)
+    np.testing.assert_allclose(our_history, plain_history, rtol=1e-5)
+    for a, b in zip(ours.get_weights(), plain.get_weights(), strict=True):
+        np.testing.assert_allclose(a, b, atol=3e-6)
+
+
+def test_rows_long_left_alone_drift_as_in_dense_adam():
+    """A movie of one rating, then 300 steps without it: its momentum must be caught up."""
+    ratings = data.prepare(data.load_movielens()).head(400)
+    ratings = ratings.assign(movieIdDense=data.dense_ids(ratings["movieId"]))
+    ours, _ = trained(MODELS["dot"], ratings, 1, epochs=2)
+    plain, _ = trained(MODELS["dot"], ratings, 1, epochs=2, plain=True)
+    for a, b in zip(ours.get_weights(), plain.get_weights(), strict=True):
+        np.testing.assert_allclose(a, b, atol=2e-5)
+
+
+def test_rows_never_looked_up_keep_their_weights(tiny_ratings):
+    train, _ = data.train_valid_split(tiny_ratings, 0)
+    unseen = train["movieIdDense"] != 1
+    make = MODELS["dot"]
+    training.set_seed(0)
+    model = make(*data.count_users_and_movies(tiny_ratings))
+    model(np.zeros((1, 2), "int32"))
+    before = model.movie_embedding.get_weights()[0]
+    rowwise.train(model, make(7, 7), train[unseen], train, 0, epochs=3, batch_size=8)
+    moved = (model.movie_embedding.get_weights()[0] != before).any(axis=1)
+    assert not moved[:2].any()
+    assert moved[2:].all()
+
+
+def test_dropout_is_on_in_training(tiny_ratings):
+    _, with_dropout = trained(MODELS["bias"], tiny_ratings, 8)
+    without = partial(MODELS["bias"], user_dropout=0, movie_dropout=0)
+    _, without_dropout = trained(without, tiny_ratings, 8)
+    assert not np.allclose(with_dropout["train_rmse"], without_dropout["train_rmse"], rtol=1e-4)
+
+
+def test_same_seed_same_numbers_other_seed_others(tiny_ratings):
+    first, again, other = (
+        trained(MODELS["bias"], tiny_ratings, 8, seed=seed)[0].get_weights() for seed in (0, 0, 1)
+    )
+    for a, b, c in zip(first, again, other, strict=True):
+        np.testing.assert_array_equal(a, b)
+        assert (a != c).any()
+
+
+def test_training_stops_two_epochs_after_the_best(tiny_ratings):
+    train, valid = data.train_valid_split(tiny_ratings, 0)
+    valid = valid.assign(rating=-valid["rating"])  # the better the fit, the worse this gets
+    make = MODELS["dot"]
+    model = make(*data.count_users_and_movies(tiny_ratings))
+    history = rowwise.train(model, make(7, 7), train, valid, 0, epochs=10, batch_size=8)
+    assert history["valid_rmse"].idxmin() == 0
+    assert history["epoch"].to_list() == [1, 2, 3]
+
+
+def test_constants_are_those_of_keras():
+    adam = keras.optimizers.Adam()
+    ours = (rowwise.LEARNING_RATE, rowwise.BETA_1, rowwise.BETA_2, rowwise.EPSILON)
+    theirs = (float(adam.learning_rate), adam.beta_1, adam.beta_2, adam.epsilon)
+    assert ours == pytest.approx(theirs)
