@@ -20,6 +20,7 @@ NAMES = [twin.stem for twin in TWINS]
 SHARED = {
     "SimpleDot": ("02_dot_model", models),
     "DotWithBias": ("03_bias_model", models),
+    "BiasOnly": ("03_bias_model", models),
     "SimpleEmbedding": ("05_own_layer", layers),
 }
 # Settings of the post and numbers of the examples by hand. Results are glued.

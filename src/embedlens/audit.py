@@ -16,9 +16,7 @@ import time
 from embedlens import claims, data, factors, published, training
 from embedlens.layers import SimpleEmbedding
 from embedlens.models import BiasOnly, DotWithBias, SimpleDot
-import jax
 import joblib
-import keras
 import numpy as np
 import pandas as pd
 from tqdm import tqdm
@@ -36,6 +34,7 @@ OUR_MODELS = {
     "simple_dot_symmetric": partial(SimpleDot, **SYMMETRIC),
     "bias_only": partial(BiasOnly, **SCALE),
 }
+MODELS = {**POSTS_MODELS, **OUR_MODELS}
 
 
 def measure(seed):
@@ -57,13 +56,11 @@ def measure(seed):
     """
     train, valid = data.train_valid_split(_ratings(), seed)
     measures = _split_measures(train, valid)
-    for name, make in {**POSTS_MODELS, **OUR_MODELS}.items():
-        model, history = _row_wise(make, train, valid, seed)
+    for name in MODELS:
+        model, history = _row_wise(name, train, valid, seed)
         measures |= {f"{name}_{key}": value for key, value in _curve_measures(history).items()}
         if name == "bias":
             measures |= vector_measures(model.movie_embedding.get_weights()[0])
-    keras.utils.clear_session()  # a worker goes on to other seeds: keep its memory small
-    jax.clear_caches()
     return measures | _comparisons(measures)
 
 
@@ -76,12 +73,9 @@ def measure_without_training():
     """
     ratings, movies = _ratings(), _movies()
     n_users, n_movies = data.count_users_and_movies(ratings)
-    printed = pd.concat([published.LOWEST_TEN, published.HIGHEST_TEN]).set_index("title")
-    own = movies.reset_index().set_index("title").loc[printed.index]
+    printed, own = _printed()
     same_mean = (own["rating"] - printed["rating"]).abs() <= 0.005 + 1e-9  # to the last digit
-    by_shift = factors.correlation_by_shift(
-        movies["rating"].to_numpy(), own["movieIdDense"].to_numpy() - 1, printed["PC1"].to_numpy()
-    )
+    by_shift = printed_correlations()
     return {
         "n_ratings": len(ratings),
         "n_users": n_users,
@@ -95,6 +89,19 @@ def measure_without_training():
         "printed_one_back_p": factors.p_value(by_shift, 1),
         "printed_by_chance": np.mean(by_shift),
     }
+
+
+def printed_correlations():
+    """Correlate the twenty printed PC1 values with mean ratings, for every shift of the join.
+
+    Returns
+    -------
+    numpy.ndarray, shape (n_movies,)
+        Entry d: with the mean ratings of the movies d places before the printed ones.
+    """
+    printed, own = _printed()
+    places = own["movieIdDense"].to_numpy() - 1
+    return factors.correlation_by_shift(_movies()["rating"].to_numpy(), places, printed["PC1"])
 
 
 def vector_measures(matrix):
@@ -136,6 +143,12 @@ def vector_measures(matrix):
         "found_off_by_one_p": factors.p_value(lowest + highest, 1),
         "found_by_chance": np.mean(lowest + highest),
     }
+
+
+def _printed():
+    """The twenty printed rows, and what the data say of these movies; both by title."""
+    printed = pd.concat([published.LOWEST_TEN, published.HIGHEST_TEN]).set_index("title")
+    return printed, _movies().reset_index().set_index("title").loc[printed.index]
 
 
 def _split_measures(train, valid):
@@ -190,14 +203,23 @@ def _movies():
     return factors.movie_table(_ratings())
 
 
-def _row_wise(make, train, valid, seed):
+def _row_wise(name, train, valid, seed):
     from embedlens import rowwise
 
-    batch_model = make(SETTINGS["batch_size"] - 1, SETTINGS["batch_size"] - 1)
+    batch_model = _batch_model(name)
     training.set_seed(seed)
-    model = make(*data.count_users_and_movies(_ratings()))
-    options = {key: SETTINGS[key] for key in ("epochs", "batch_size", "patience")}
-    return model, rowwise.train(model, batch_model, train, valid, seed, **options)
+    model = MODELS[name](*data.count_users_and_movies(_ratings()))
+    return model, rowwise.train(model, batch_model, train, valid, seed, **_options())
+
+
+@cache
+def _batch_model(name):
+    n = SETTINGS["batch_size"] - 1
+    return MODELS[name](n, n)
+
+
+def _options():
+    return {key: SETTINGS[key] for key in ("epochs", "batch_size", "patience")}
 
 
 def collect(seeds, folder, measure=measure, jobs=-1):
@@ -254,13 +276,12 @@ def compare_with_plain_fit(seeds):
     for seed, name in tqdm(runs, unit="model", desc="plain fit, to compare"):
         train, valid = data.train_valid_split(_ratings(), seed)
         started = time.perf_counter()
-        _, ours = _row_wise(POSTS_MODELS[name], train, valid, seed)
+        _, ours = _row_wise(name, train, valid, seed)
         seconds["row_wise"] += time.perf_counter() - started
         started = time.perf_counter()
         training.set_seed(seed)
-        model = POSTS_MODELS[name](*data.count_users_and_movies(_ratings()))
-        options = {key: SETTINGS[key] for key in ("epochs", "batch_size", "patience")}
-        plain = rowwise.plain_fit(model, train, valid, seed, **options)
+        model = MODELS[name](*data.count_users_and_movies(_ratings()))
+        plain = rowwise.plain_fit(model, train, valid, seed, **_options())
         seconds["plain"] += time.perf_counter() - started
         differences.append(abs(ours["valid_rmse"].iloc[-1] - plain["valid_rmse"].iloc[-1]))
     return {

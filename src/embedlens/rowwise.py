@@ -10,7 +10,7 @@ series, Adam's epsilon stands beside the second moment of the row's last step in
 beside the fading one. Terms die out before the two differ by more than 8 % of epsilon.
 """
 
-from functools import partial
+from functools import cache, partial
 
 from embedlens import data, training
 import jax
@@ -37,7 +37,8 @@ def train(
         are looked up by the first column of the input, all others by the second.
     batch_model : keras.Model
         The same model made for ``batch_size - 1`` users and movies: in each step it
-        gets the rows of one batch for its tables, a row per rating.
+        gets the rows of one batch for its tables, a row per rating. Its own weights do not
+        matter; give the same one again, and nothing is compiled twice.
     train_ratings, valid_ratings : pandas.DataFrame
         As from `data.train_valid_split`.
     seed : int
@@ -63,7 +64,8 @@ def train(
     model(x[:1])
     batch_model(np.zeros((1, 2), "int32"))
     n_steps = -(-len(x) // batch_size)
-    run_epoch = _compiled_epoch(model, batch_model, batch_size, n_steps * epochs)
+    columns = tuple(0 if "user_" in weights.path else 1 for weights in model.trainable_variables)
+    run_epoch = _compiled_epoch(batch_model, columns, batch_size, n_steps * epochs)
     tables = [
         (jnp.array(w.value), jnp.zeros(w.shape), jnp.zeros(w.shape))
         for w in model.trainable_variables
@@ -144,9 +146,9 @@ def _series(n_steps):
     return sizes[:n_steps].astype("float32"), drift[: n_steps + 1].astype("float32")
 
 
-def _compiled_epoch(model, batch_model, batch_size, n_steps):
+@cache
+def _compiled_epoch(batch_model, columns, batch_size, n_steps):
     sizes, drift = (jnp.array(part) for part in _series(n_steps))
-    columns = [0 if "user_" in weights.path else 1 for weights in model.trainable_variables]
     positions = np.repeat(np.arange(batch_size, dtype="int32")[:, None], 2, axis=1)
 
     def caught_up(table, last, now):
