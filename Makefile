@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help book test lab reproduce execute lint lock snapshot clean
+.PHONY: help book pdf test lab reproduce execute lint lock snapshot clean
 
 help: ## list the commands
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -23,6 +23,10 @@ $(READY): requirements.lock pyproject.toml
 book: $(READY) ## render the book from the stored notebooks into _build/html
 	$(BIN)/jupyter-book build . -W -n --keep-going --quiet
 	@echo "Written: _build/html/index.html"
+
+pdf: $(READY) ## print the whole book into _build/embedlens.pdf (needs Chromium or Chrome)
+	$(BIN)/jupyter-book build . --builder singlehtml -W -n --keep-going --quiet
+	$(BIN)/python -m embedlens.pdf
 
 test: $(READY) ## run every test, and every chapter again (a few minutes)
 	$(BIN)/python -m pytest -n 2 --dist loadfile
