@@ -1,7 +1,8 @@
-"""What this book's pages need beyond the theme; read by Sphinx (`_config.yml`, local_extensions).
+"""What the pages need beyond the theme: a local extension, named in `_config.yml`.
 
-One setting, the address of the repository, gives all other addresses. Each page gets a
-description, each chapter a download as a script and an edit button that leads to its text twin.
+One setting, the address of the repository, gives all other addresses. Each page has
+a description; each chapter can be downloaded as a script, and its edit button leads
+to its text twin.
 """
 
 from html import escape
@@ -12,7 +13,7 @@ import jupytext
 
 
 def derive_addresses(app, config):
-    """Work out the addresses of the published site from the one of the repository."""
+    """Work out the addresses of the site from the one of the repository."""
     repository = config.html_theme_options["repository_url"]
     owner, name = urlsplit(repository).path.strip("/").split("/")
     config.html_baseurl = config.ogp_site_url = f"https://{owner}.github.io/{name}/"
@@ -25,8 +26,8 @@ def derive_addresses(app, config):
 def prepare_one_page(app):
     """Let the one page of the PDF have all that the pages of the book have.
 
-    Sphinx gives it MathJax only if the start page has formulas, and only those of the
-    extensions' nodes that were registered for it by name.
+    Sphinx gives it MathJax only if the start page has formulas, and only those
+    nodes of the extensions that were registered for it by name.
     """
     if app.builder.name != "singlehtml":
         return
@@ -48,7 +49,7 @@ def describe(app, pagename, templatename, context, doctree):
 
 
 def finish_chapter(app, pagename, templatename, context, doctree):
-    """Write a chapter as a script, offer it for download, and edit the text, not the notebook."""
+    """Offer a chapter as a script; let its edit button lead to the text."""
     source = Path(app.env.doc2path(pagename))
     if app.builder.name != "html" or source.suffix != ".ipynb":
         return
@@ -65,7 +66,7 @@ def finish_chapter(app, pagename, templatename, context, doctree):
 
 
 def as_script(notebook):
-    """Text of a Python script with the cells of a notebook; prose becomes comments."""
+    """Text of a script with the cells of a notebook; prose becomes comments."""
     return jupytext.writes(jupytext.read(notebook), fmt="py:percent")
 
 

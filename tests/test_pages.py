@@ -1,0 +1,191 @@
+"""The rendered pages: addresses, descriptions, downloads, the page for a wrong address."""
+
+import ast
+from html import unescape
+from pathlib import Path
+import re
+import subprocess
+import sys
+from urllib.parse import urlsplit
+
+from embedlens import chapters
+import nbformat
+from PIL import Image
+import pytest
+import yaml
+
+ROOT = Path(__file__).parent.parent
+CONFIG = yaml.safe_load((ROOT / "_config.yml").read_text())
+CONTENTS = yaml.safe_load((ROOT / "_toc.yml").read_text())
+CITATION = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+ADDRESS = CONFIG["repository"]["url"]
+OWNER, NAME = urlsplit(ADDRESS).path.strip("/").split("/")
+SITE = f"https://{OWNER}.github.io/{NAME}/"
+TWINS = chapters.text_twins(ROOT / "book")
+PAGES = ["book/index"] + [
+    str(Path(entry["file"]).with_suffix(""))
+    for part in CONTENTS["parts"]
+    for entry in part["chapters"]
+]
+for_each_chapter = pytest.mark.parametrize("twin", TWINS, ids=[twin.stem for twin in TWINS])
+for_each_page = pytest.mark.parametrize("page", PAGES)
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    """Folder of the rendered book."""
+    folder = tmp_path_factory.mktemp("site")
+    build = [Path(sys.executable).with_name("jupyter-book"), "build", ".", "--all", "--quiet"]
+    built = subprocess.run(
+        [*build, "-W", "-n", "--keep-going", "--path-output", folder],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert built.returncode == 0, built.stdout[-3000:] + built.stderr[-3000:]
+    return folder / "_build/html"
+
+
+def links(page):
+    return re.findall(r'href="([^"]+)"', page)
+
+
+def meta(page, name):
+    found = re.findall(rf'<meta (?:name|property)="{name}" content="([^"]*)"', page)
+    assert len(found) == 1, f"{name}: {found}"
+    return unescape(found[0])
+
+
+@for_each_page
+def test_page_describes_itself_once(site, page):
+    html = (site / f"{page}.html").read_text()
+    text = CONFIG["sphinx"]["config"]["page_descriptions"][page]
+    assert 50 < len(text) <= 160
+    assert meta(html, "description") == text
+    assert meta(html, "og:description") == text
+    assert meta(html, "og:url") == f"{SITE}{page}.html"
+    assert meta(html, "og:image") == f"{SITE}_static/card.png"
+    assert f'<link rel="canonical" href="{SITE}{page}.html"' in html
+
+
+def test_descriptions_and_titles_are_of_their_own(site):
+    texts = list(CONFIG["sphinx"]["config"]["page_descriptions"].values())
+    assert len(set(texts)) == len(texts)
+    pages = [(site / f"{page}.html").read_text() for page in PAGES]
+    titles = [re.search("<title>(.*)</title>", html).group(1) for html in pages]
+    assert len(set(titles)) == len(titles)
+    assert titles[0].startswith("EmbedLens &#8212; collaborative filtering")
+
+
+@for_each_page
+def test_nothing_is_loaded_from_elsewhere(site, page):
+    html = (site / f"{page}.html").read_text()
+    loaded = re.findall(r'<(?:script|img|iframe|source)[^>]* src="([^"]+)"', html)
+    loaded += re.findall(r'<link[^>]* rel="(?:stylesheet|preload|icon)"[^>]* href="([^"]+)"', html)
+    loaded += re.findall(r'<link href="([^"]+)" rel="stylesheet"', html)
+    assert len(loaded) > 10
+    assert not [address for address in loaded if "//" in address]
+
+
+def test_card_has_the_size_that_the_pages_announce(site):
+    html = (site / "book/index.html").read_text()
+    with Image.open(site / "_static/card.png") as card:
+        assert card.size == (int(meta(html, "og:image:width")), int(meta(html, "og:image:height")))
+        assert card.convert("L").getextrema() != (0, 0)
+
+
+@for_each_page
+def test_page_has_favicon_and_mark(site, page):
+    html = (site / f"{page}.html").read_text()
+    assert re.search(r'<link rel="icon" href="[^"]*_static/favicon.svg"', html)
+    assert re.search(r'<img src="[^"]*favicon.svg"[^>]* alt="A lens over', html)
+
+
+@for_each_chapter
+def test_chapter_leads_to_its_text_and_opens_elsewhere(site, twin):
+    found = links((site / f"book/{twin.stem}.html").read_text())
+    assert f"{ADDRESS}/edit/main/book/text/{twin.stem}.md" in found
+    notebook = f"book/{twin.stem}.ipynb"
+    assert f"https://mybinder.org/v2/gh/{OWNER}/{NAME}/main?urlpath=lab/tree/{notebook}" in found
+    colab = f"https://colab.research.google.com/github/{OWNER}/{NAME}/blob/main/{notebook}"
+    assert colab in found
+    assert any(link.startswith(f"{ADDRESS}/issues/new") for link in found)
+
+
+def test_other_pages_lead_to_their_source(site):
+    for name in ("index", "glossary", "references"):
+        found = links((site / f"book/{name}.html").read_text())
+        assert f"{ADDRESS}/edit/main/book/{name}.md" in found
+
+
+@for_each_chapter
+def test_chapter_can_be_downloaded_as_a_script(site, twin):
+    page = site / f"book/{twin.stem}.html"
+    (link,) = {link for link in links(page.read_text()) if link.endswith(".py")}
+    script = (page.parent / link).resolve().read_text()
+    compile(script, twin.stem, "exec")
+    cells = nbformat.read(chapters.notebook_of(twin), as_version=4).cells
+    code = [cell.source for cell in cells if cell.cell_type == "code"]
+    assert all(source in script for source in code)
+    assert ast.dump(ast.parse(script)) == ast.dump(ast.parse("\n".join(code)))
+
+
+def test_page_for_a_wrong_address_works_in_any_folder(site):
+    html = (site / "404.html").read_text()
+    local = [
+        address
+        for address in links(html) + re.findall(r' src="([^"]+)"', html)
+        if not address.startswith(("http", "#", "data:"))
+    ]
+    assert len(local) > 20
+    for address in local:
+        assert address.startswith(f"/{NAME}/"), address
+        target = urlsplit(address.removeprefix(f"/{NAME}/")).path
+        assert (site / target).exists(), address
+    assert "There is no page at this address" in html
+
+
+def tracked_texts():
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True)
+    for name in listed.stdout.split("\0")[:-1]:
+        file = ROOT / name
+        if file.is_file() and file.suffix not in {".png", ".woff"} and "mathjax" not in name:
+            yield name, file.read_text()
+
+
+def test_the_address_is_the_same_everywhere():
+    """Any address of a repository that carries our name is the one of `_config.yml`."""
+    places = {}
+    for name, text in tracked_texts():
+        found = re.findall(r"https://github\.com/[\w.-]+/embedlens\b(?![\w-])", text)
+        if found:
+            places[name] = set(found)
+    if not places:
+        pytest.skip("not a git checkout")
+    assert "_config.yml" in places
+    assert set.union(*places.values()) == {ADDRESS}
+    assert CITATION["repository-code"] == ADDRESS
+    assert CITATION["url"] == SITE
+
+
+def test_citation_on_the_start_page_is_that_of_the_file():
+    start = " ".join((ROOT / "book/index.md").read_text().split())
+    bibtex = (ROOT / "book/index.md").read_text().split("```bibtex\n")[1].split("```")[0]
+    field = dict(re.findall(r"(\w+)\s*= \{(.*)\}", bibtex))
+    plain = {key: value.replace("{", "").replace("}", "") for key, value in field.items()}
+    author, version = CITATION["authors"][0]["name"], CITATION["version"]
+    year = str(CITATION["date-released"].year)
+    assert plain == {
+        "author": author,
+        "title": CITATION["title"],
+        "year": year,
+        "note": f"Version {version}",
+        "url": CITATION["repository-code"],
+    }
+    text = f"{author} ({year}). *{CITATION['title']}.* Version {version}."
+    assert f"{text} [{ADDRESS.removeprefix('https://')}]({ADDRESS})" in start
+
+
+def test_subtitle_is_that_of_the_citation():
+    subtitle = CONFIG["sphinx"]["config"]["book_subtitle"]
+    assert CITATION["title"] == f"{CONFIG['title']}: {subtitle}"
