@@ -2,14 +2,19 @@
 
 import ast
 from html import unescape
+from importlib.metadata import packages_distributions
 from pathlib import Path
 import re
 import subprocess
 import sys
+import tomllib
+from types import SimpleNamespace
 from urllib.parse import urlsplit
 
 from embedlens import chapters
 import nbformat
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 from PIL import Image
 import pytest
 import yaml
@@ -145,6 +150,50 @@ def test_page_for_a_wrong_address_works_in_any_folder(site):
     assert "There is no page at this address" in html
 
 
+def first_cell(twin):
+    cells = nbformat.read(chapters.notebook_of(twin), as_version=4).cells
+    return next(cell for cell in cells if cell.cell_type == "code")
+
+
+@for_each_chapter
+@pytest.mark.parametrize("colab", [True, False], ids=["colab", "elsewhere"])
+def test_first_cell_fetches_and_installs_the_book_in_colab_alone(twin, colab, monkeypatch):
+    called = []
+    shell = SimpleNamespace(
+        system=called.append, run_line_magic=lambda name, line: called.append(f"%{name} {line}")
+    )
+    if colab:
+        monkeypatch.setitem(sys.modules, "google.colab", SimpleNamespace())
+    cell = first_cell(twin)
+    assert cell.metadata["tags"] == ["remove-cell"]
+    assert cell.source == first_cell(TWINS[0]).source
+    exec(cell.source, {"get_ipython": lambda: shell})
+    clone = f"git clone --quiet --depth 1 {ADDRESS} embedlens"
+    steps = [clone, "%cd embedlens/book", "%pip install --quiet .. myst-nb"]
+    assert called == (steps if colab else [])
+
+
+def test_colab_gets_all_that_the_chapters_import():
+    names = set()
+    for twin in TWINS:
+        for cell in nbformat.read(chapters.notebook_of(twin), as_version=4).cells:
+            if cell.cell_type == "code":
+                for node in ast.walk(ast.parse(cell.source)):
+                    if isinstance(node, ast.Import):
+                        names |= {alias.name.split(".")[0] for alias in node.names}
+                    elif isinstance(node, ast.ImportFrom):
+                        names.add(node.module.split(".")[0])
+    assert {"embedlens", "keras", "myst_nb"} <= names
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    installed = {Requirement(text).name for text in project["dependencies"]}
+    installed |= {"embedlens", "myst-nb"}
+    in_colab_anyway = {"ipython", "plotly"}
+    providers = packages_distributions()
+    for name in names - sys.stdlib_module_names - {"embedlens"}:
+        found = {canonicalize_name(package) for package in providers[name]}
+        assert found & (installed | in_colab_anyway), name
+
+
 def tracked_texts():
     listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True)
     for name in listed.stdout.split("\0")[:-1]:
@@ -157,7 +206,7 @@ def test_the_address_is_the_same_everywhere():
     """Any address of a repository that carries our name is the one of `_config.yml`."""
     places = {}
     for name, text in tracked_texts():
-        found = re.findall(r"https://github\.com/[\w.-]+/embedlens\b(?![\w-])", text)
+        found = re.findall(rf"https://github\.com/[\w.-]+/{NAME}\b(?![\w-])", text)
         if found:
             places[name] = set(found)
     if not places:
