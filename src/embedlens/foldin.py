@@ -142,8 +142,8 @@ def fold_in(space, ratings, ridge=RIDGE):
 
     So most of the gain is bias; the vectors add to it where there are many ratings. For new
     users penalties on the vector of 5 to 10 were best (2: 0.840, 30: 0.839), while trained
-    users want more (5: 0.883, 30: 0.869). On trained users, clipping at 0.1 beat 0.03 and
-    0.05 at each penalty tried, and 0.15 at those up to 2.
+    users want more (5: 0.883, 30: 0.869). With a penalty of 2, trained users had 0.917, 0.905,
+    0.898 and 0.900 when clipped at 0.03, 0.05, 0.1 and 0.15.
     """
     rows, stars = _checked(space, ratings)
     share = np.clip(
