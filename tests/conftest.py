@@ -1,15 +1,23 @@
 import os
+from pathlib import Path
 import shutil
+import subprocess
+import sys
 import tempfile
 
 # Each test process trains for itself: no cached result of another run can help a test.
 os.environ["EMBEDLENS_CACHE"] = tempfile.mkdtemp(prefix="embedlens-test-")
 
 from embedlens import data
+from filelock import FileLock
 import keras
 import numpy as np
 import pandas as pd
+from playwright.sync_api import sync_playwright
 import pytest
+
+ROOT = Path(__file__).parent.parent
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 # Row-wise training runs on JAX; test_backends.py runs its tests there.
 collect_ignore = [] if keras.backend.backend() == "jax" else ["test_rowwise.py"]
@@ -31,3 +39,37 @@ def tiny_ratings():
     frame["userIdDense"] = data.dense_ids(frame["userId"])
     frame["movieIdDense"] = data.dense_ids(frame["movieId"])
     return frame
+
+
+@pytest.fixture(scope="session")
+def built_book(tmp_path_factory):
+    """Folder with the book's HTML, built strictly, once for all test processes of a run."""
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+    log = shared / "build.log"
+    with FileLock(shared / "build.lock"):
+        if not log.exists():
+            command = [Path(sys.executable).with_name("jupyter-book"), "build", "."]
+            command += ["--path-output", shared / "built", "-W", "-n", "--keep-going", "--all"]
+            built = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+            log.write_text(f"exit status {built.returncode}\n{built.stdout}\n{built.stderr}")
+    told = log.read_text()
+    assert told.startswith("exit status 0\n"), told[-6000:]
+    return shared / "built/_build/html"
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """A headless Chromium. Per module: while it is open, nbclient finds its event loop taken."""
+    names = (os.environ.get("EMBEDLENS_BROWSER"), *BROWSERS)
+    program = next(filter(None, map(shutil.which, filter(None, names))), None)
+    if program is None:
+        tell = pytest.fail if os.environ.get("CI") else pytest.skip
+        tell("no browser found: install chromium (apt-get install chromium)")
+    quiet = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-sync"]
+    quiet += ["--disable-background-networking", "--disable-component-update"]
+    with sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=program, args=quiet)
+        yield opened
+        opened.close()

@@ -31,7 +31,9 @@ def mend(app, pagename, templatename, context, doctree):
     """
     text = context.get("body", "")
     has_math = re.search(r'class="[^"]*\bmath\b', text) is not None
-    context["script_files"] = [s for s in context["script_files"] if _is_needed(s, has_math)]
+    context["script_files"] = [
+        s for s in context["script_files"] if _is_needed(s, has_math)
+    ]
     for old, new in MENDED:
         text = text.replace(old, new)
     if text:
