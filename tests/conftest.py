@@ -9,11 +9,15 @@ import tempfile
 os.environ["EMBEDLENS_CACHE"] = tempfile.mkdtemp(prefix="embedlens-test-")
 
 from embedlens import data
+from filelock import FileLock
 import keras
 import numpy as np
 import pandas as pd
 from playwright.sync_api import sync_playwright
 import pytest
+
+ROOT = Path(__file__).parent.parent
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 # Row-wise training runs on JAX; test_backends.py runs its tests there.
 collect_ignore = [] if keras.backend.backend() == "jax" else ["test_rowwise.py"]
@@ -21,36 +25,6 @@ collect_ignore = [] if keras.backend.backend() == "jax" else ["test_rowwise.py"]
 
 def pytest_unconfigure():
     shutil.rmtree(os.environ["EMBEDLENS_CACHE"], ignore_errors=True)
-
-
-ROOT = Path(__file__).parent.parent
-
-
-@pytest.fixture(scope="session")
-def built_book(tmp_path_factory):
-    """Folder with the pages of the book, built for this session."""
-    folder = tmp_path_factory.mktemp("book")
-    jupyter_book = Path(sys.executable).with_name("jupyter-book")
-    command = [jupyter_book, "build", ".", "--path-output", folder]
-    built = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert built.returncode == 0, built.stdout[-3000:] + built.stderr[-3000:]
-    return folder / "_build/html"
-
-
-@pytest.fixture(scope="session")
-def browser():
-    """A Chromium without a window: the one named by EMBEDLENS_BROWSER, or one on the path."""
-    names = [os.environ.get("EMBEDLENS_BROWSER"), "chromium", "chromium-browser", "google-chrome"]
-    found = next((path for name in names if name and (path := shutil.which(name))), None)
-    if found is None:
-        missing = pytest.fail if os.environ.get("CI") else pytest.skip
-        missing("no browser: install Chromium, or name one in EMBEDLENS_BROWSER")
-    quiet = ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
-    options = ["--no-sandbox", "--disable-gpu", "--no-first-run", *quiet]
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=found, args=options)
-        yield chromium
-        chromium.close()
 
 
 @pytest.fixture
@@ -65,3 +39,37 @@ def tiny_ratings():
     frame["userIdDense"] = data.dense_ids(frame["userId"])
     frame["movieIdDense"] = data.dense_ids(frame["movieId"])
     return frame
+
+
+@pytest.fixture(scope="session")
+def built_book(tmp_path_factory):
+    """Folder with the book's HTML, built strictly, once for all test processes of a run."""
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+    log = shared / "build.log"
+    with FileLock(shared / "build.lock"):
+        if not log.exists():
+            command = [Path(sys.executable).with_name("jupyter-book"), "build", "."]
+            command += ["--path-output", shared / "built", "-W", "-n", "--keep-going", "--all"]
+            built = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+            log.write_text(f"exit status {built.returncode}\n{built.stdout}\n{built.stderr}")
+    told = log.read_text()
+    assert told.startswith("exit status 0\n"), told[-6000:]
+    return shared / "built/_build/html"
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """A headless Chromium. Per module: while it is open, nbclient finds its event loop taken."""
+    names = (os.environ.get("EMBEDLENS_BROWSER"), *BROWSERS)
+    program = next(filter(None, map(shutil.which, filter(None, names))), None)
+    if program is None:
+        tell = pytest.fail if os.environ.get("CI") else pytest.skip
+        tell("no browser found: install chromium (apt-get install chromium)")
+    quiet = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-sync"]
+    quiet += ["--disable-background-networking", "--disable-component-update"]
+    with sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=program, args=quiet)
+        yield opened
+        opened.close()

@@ -36,21 +36,6 @@ for_each_chapter = pytest.mark.parametrize("twin", TWINS, ids=[twin.stem for twi
 for_each_page = pytest.mark.parametrize("page", PAGES)
 
 
-@pytest.fixture(scope="module")
-def site(tmp_path_factory):
-    """Folder of the rendered book."""
-    folder = tmp_path_factory.mktemp("site")
-    build = [Path(sys.executable).with_name("jupyter-book"), "build", ".", "--all", "--quiet"]
-    built = subprocess.run(
-        [*build, "-W", "-n", "--keep-going", "--path-output", folder],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-    )
-    assert built.returncode == 0, built.stdout[-3000:] + built.stderr[-3000:]
-    return folder / "_build/html"
-
-
 def links(page):
     return re.findall(r'href="([^"]+)"', page)
 
@@ -62,8 +47,8 @@ def meta(page, name):
 
 
 @for_each_page
-def test_page_describes_itself_once(site, page):
-    html = (site / f"{page}.html").read_text()
+def test_page_describes_itself_once(built_book, page):
+    html = (built_book / f"{page}.html").read_text()
     text = CONFIG["sphinx"]["config"]["page_descriptions"][page]
     assert 50 < len(text) <= 160
     assert meta(html, "description") == text
@@ -73,18 +58,18 @@ def test_page_describes_itself_once(site, page):
     assert f'<link rel="canonical" href="{SITE}{page}.html"' in html
 
 
-def test_descriptions_and_titles_are_of_their_own(site):
+def test_descriptions_and_titles_are_of_their_own(built_book):
     texts = list(CONFIG["sphinx"]["config"]["page_descriptions"].values())
     assert len(set(texts)) == len(texts)
-    pages = [(site / f"{page}.html").read_text() for page in PAGES]
+    pages = [(built_book / f"{page}.html").read_text() for page in PAGES]
     titles = [re.search("<title>(.*)</title>", html).group(1) for html in pages]
     assert len(set(titles)) == len(titles)
     assert titles[0].startswith("EmbedLens &#8212; collaborative filtering")
 
 
 @for_each_page
-def test_nothing_is_loaded_from_elsewhere(site, page):
-    html = (site / f"{page}.html").read_text()
+def test_nothing_is_loaded_from_elsewhere(built_book, page):
+    html = (built_book / f"{page}.html").read_text()
     loaded = re.findall(r'<(?:script|img|iframe|source)[^>]* src="([^"]+)"', html)
     loaded += re.findall(r'<link[^>]* rel="(?:stylesheet|preload|icon)"[^>]* href="([^"]+)"', html)
     loaded += re.findall(r'<link href="([^"]+)" rel="stylesheet"', html)
@@ -92,23 +77,23 @@ def test_nothing_is_loaded_from_elsewhere(site, page):
     assert not [address for address in loaded if "//" in address]
 
 
-def test_card_has_the_size_that_the_pages_announce(site):
-    html = (site / "book/index.html").read_text()
-    with Image.open(site / "_static/card.png") as card:
+def test_card_has_the_size_that_the_pages_announce(built_book):
+    html = (built_book / "book/index.html").read_text()
+    with Image.open(built_book / "_static/card.png") as card:
         assert card.size == (int(meta(html, "og:image:width")), int(meta(html, "og:image:height")))
         assert card.convert("L").getextrema() != (0, 0)
 
 
 @for_each_page
-def test_page_has_favicon_and_mark(site, page):
-    html = (site / f"{page}.html").read_text()
+def test_page_has_favicon_and_mark(built_book, page):
+    html = (built_book / f"{page}.html").read_text()
     assert re.search(r'<link rel="icon" href="[^"]*_static/favicon.svg"', html)
     assert re.search(r'<img src="[^"]*favicon.svg"[^>]* alt="A lens over', html)
 
 
 @for_each_chapter
-def test_chapter_leads_to_its_text_and_opens_elsewhere(site, twin):
-    found = links((site / f"book/{twin.stem}.html").read_text())
+def test_chapter_leads_to_its_text_and_opens_elsewhere(built_book, twin):
+    found = links((built_book / f"book/{twin.stem}.html").read_text())
     assert f"{ADDRESS}/edit/main/book/text/{twin.stem}.md" in found
     notebook = f"book/{twin.stem}.ipynb"
     assert f"https://mybinder.org/v2/gh/{OWNER}/{NAME}/main?urlpath=lab/tree/{notebook}" in found
@@ -117,15 +102,15 @@ def test_chapter_leads_to_its_text_and_opens_elsewhere(site, twin):
     assert any(link.startswith(f"{ADDRESS}/issues/new") for link in found)
 
 
-def test_other_pages_lead_to_their_source(site):
+def test_other_pages_lead_to_their_source(built_book):
     for name in ("index", "glossary", "references"):
-        found = links((site / f"book/{name}.html").read_text())
+        found = links((built_book / f"book/{name}.html").read_text())
         assert f"{ADDRESS}/edit/main/book/{name}.md" in found
 
 
 @for_each_chapter
-def test_chapter_can_be_downloaded_as_a_script(site, twin):
-    page = site / f"book/{twin.stem}.html"
+def test_chapter_can_be_downloaded_as_a_script(built_book, twin):
+    page = built_book / f"book/{twin.stem}.html"
     (link,) = {link for link in links(page.read_text()) if link.endswith(".py")}
     script = (page.parent / link).resolve().read_text()
     compile(script, twin.stem, "exec")
@@ -135,8 +120,8 @@ def test_chapter_can_be_downloaded_as_a_script(site, twin):
     assert ast.dump(ast.parse(script)) == ast.dump(ast.parse("\n".join(code)))
 
 
-def test_page_for_a_wrong_address_works_in_any_folder(site):
-    html = (site / "404.html").read_text()
+def test_page_for_a_wrong_address_works_in_any_folder(built_book):
+    html = (built_book / "404.html").read_text()
     local = [
         address
         for address in links(html) + re.findall(r' src="([^"]+)"', html)
@@ -146,7 +131,7 @@ def test_page_for_a_wrong_address_works_in_any_folder(site):
     for address in local:
         assert address.startswith(f"/{NAME}/"), address
         target = urlsplit(address.removeprefix(f"/{NAME}/")).path
-        assert (site / target).exists(), address
+        assert (built_book / target).exists(), address
     assert "There is no page at this address" in html
 
 
