@@ -106,9 +106,6 @@ def opened(context, home, path):
     noted = {"console": [], "requests": [], "loaded": []}
     note = noted["requests"].append
 
-    def leaves(url):
-        return not url.startswith((home, "data:", "blob:"))
-
     def console(message):
         if message.type == "error":
             noted["console"].append(message.text)
@@ -117,7 +114,7 @@ def opened(context, home, path):
         if answer.status >= 400:
             note(f"{answer.status} {answer.url}")
 
-    page.route(leaves, lambda route: route.abort())
+    page.route(re.compile(f"^(?!{re.escape(home)}|data:|blob:)"), lambda route: route.abort())
     page.on("console", console)
     page.on("pageerror", lambda error: noted["console"].append(str(error)))
     page.on("request", lambda request: noted["loaded"].append(request.url))

@@ -6,6 +6,7 @@ import re
 import subprocess
 import tomllib
 
+from conftest import BROWSERS
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 import pytest
@@ -70,9 +71,15 @@ def test_environment_is_made_from_the_lock():
 
 
 def test_continuous_integration_calls_the_command_of_the_readme():
-    lines = (ROOT / ".ci/run").read_text().splitlines()
-    commands = [line for line in lines if line and not line.startswith(("#", "set "))]
-    assert commands == ["make test"]
+    text = (ROOT / ".ci/run").read_text().replace("||\n", "||")
+    lines = [line for line in text.splitlines() if line and not line.startswith(("#", "set "))]
+    browser, command = lines
+    assert command == "make test"
+    tried = [part.strip() for part in browser.split("||")]
+    assert tried[0] == "command -v " + " ".join(BROWSERS)
+    assert tried[1] == "{ apt-get update && apt-get install --yes chromium; }"
+    assert tried[2].startswith("echo ")
+    assert len(tried) == 3
     assert re.search(r"^make test ", (ROOT / "README.md").read_text(), flags=re.MULTILINE)
 
 
