@@ -34,7 +34,7 @@ reproduce: $(READY) ## audit every claim over 20 seeds (about 5 minutes)
 	$(BIN)/python -m embedlens reproduce --output book/results/verdict.json \
 		--figure book/_static/verdict.png
 
-sweep: $(READY) ## train the bias model over dropout and dimensions (about 3 minutes)
+sweep: $(READY) ## train the bias model over dropout and dimensions (about 4 minutes)
 	$(BIN)/python -m embedlens.sweep --output book/results/sweep.json
 
 execute: $(READY) ## run all chapters from their text twins and store the outputs

@@ -1,6 +1,6 @@
 """The sweep: train the bias model over dropout and over dimensions, for chapter 3.
 
-Run ``python -m embedlens.sweep --output book/results/sweep.json`` (about three minutes).
+Run ``python -m embedlens.sweep --output book/results/sweep.json`` (about four minutes).
 """
 
 import argparse
