@@ -6,10 +6,10 @@ READY := $(VENV)/.ready
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help book test lab reproduce sweep execute lint lock snapshot clean
+.PHONY: help book test lab reproduce sweep execute page-data lint lock snapshot clean
 
 help: ## list the commands
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
 
 $(READY): requirements.lock pyproject.toml
 	@echo "Setting up $(VENV) (a minute or two; later calls skip this)"
@@ -39,6 +39,9 @@ sweep: $(READY) ## train the bias model over dropout and dimensions (about 4 min
 
 execute: $(READY) ## run all chapters from their text twins and store the outputs
 	$(BIN)/python -m embedlens.chapters execute
+
+page-data: $(READY) ## export the trained model for the pages one can play with (a minute)
+	$(BIN)/python -m embedlens.export
 
 lint: $(READY) ## check style (ruff)
 	$(BIN)/ruff check .

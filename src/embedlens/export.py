@@ -1,0 +1,238 @@
+"""Take the trained bias model out: for the pages of the book, and for a projector.
+
+``python -m embedlens.export``, from the repository root, writes the data of the pages "Try
+it yourself" and of the map, ``book/_static/movies-data.js``. It sets one global,
+``window.EMBEDLENS``, because a page that is opened from disk may load a script but no file
+of data. Of the movies with at least 5 ratings, in the order of their dense ids, it holds:
+
+- ``movies``: ``{id, title, genres, year, mean, n, bias}``, each a list with one entry per
+  movie: dense id, title, genres (separated by ``|``), year (or null), mean rating in stars,
+  number of ratings, movie bias in units of score
+- ``vectors``: base64 of little-endian float32, row by row, ``dim`` numbers per movie
+- ``dim``: 64
+- ``user``: ``{vector: [], bias}``, the mean over the users of the training
+- ``ridge``: ``{vector, bias, clip}``, see `foldin.fold_in`
+- ``scale``: ``{min, max}`` in stars
+- ``layout``: ``{pc: [[PC1, PC2, PC3], ...], near: [[x, y] or null, ...]}``: uncentred
+  principal components, oriented as in chapter 4; and t-SNE on the cosine distance, which
+  keeps neighbours together, of the movies with more than 20 ratings
+- ``provenance``: ``{data, seed, model}``: digest of the ratings, seed of the training
+"""
+
+import argparse
+import base64
+import json
+from pathlib import Path
+
+from embedlens import audit, data, factors, foldin, training
+import numpy as np
+from sklearn.manifold import TSNE
+from threadpoolctl import threadpool_limits
+
+TARGET = Path("book/_static/movies-data.js")
+AT_LEAST = 5
+SEED = 0
+PREFIX, SUFFIX = "window.EMBEDLENS = ", ";\n"
+
+
+def page_data(model, ratings, seed=SEED):
+    """Collect what the pages need; the keys stand in the docstring of this module.
+
+    Parameters
+    ----------
+    model : DotWithBias
+        Trained on `ratings` with `seed`.
+    ratings : pandas.DataFrame
+        As from `data.prepare`.
+    seed : int
+
+    Returns
+    -------
+    dict
+        Of lists, strings and numbers, ready for JSON.
+    """
+    every = factors.movie_table(ratings)
+    every["year"] = years(every["title"])
+    movies = every[every["n_ratings"] >= AT_LEAST]
+    space = foldin.space_of(model, movies.index)
+    matrix = model.movie_embedding.get_weights()[0]
+    return {
+        "movies": {
+            "id": movies.index.tolist(),
+            "title": movies["title"].str.strip().tolist(),
+            "genres": movies["genres"].tolist(),
+            "year": [None if np.isnan(year) else int(year) for year in movies["year"]],
+            "mean": movies["rating"].round(3).tolist(),
+            "n": movies["n_ratings"].tolist(),
+            "bias": space.biases.round(6).tolist(),
+        },
+        "vectors": base64.b64encode(space.vectors.astype("<f4").tobytes()).decode("ascii"),
+        "dim": space.vectors.shape[1],
+        "user": {"vector": space.user_vector.round(6).tolist(), "bias": round(space.user_bias, 6)},
+        "ridge": foldin.RIDGE,
+        "scale": {"min": space.low, "max": space.high},
+        "layout": {
+            "pc": components(matrix, every).loc[movies.index].round(4).to_numpy().tolist(),
+            "near": neighbours(matrix, movies),
+        },
+        "provenance": {"data": audit.dataset_digest(), "seed": seed, "model": "DotWithBias"},
+    }
+
+
+def years(titles):
+    """Year at the end of each title, the first of a span: float64, NaN where there is none."""
+    return titles.str.extract(r"\((\d{4})[^()]*\)\s*$", expand=False).astype("float64")
+
+
+def components(matrix, movies):
+    """PC1 to PC3 of all movies, by dense id, as chapter 4 shows them.
+
+    Among the movies with more than 20 ratings, PC1 grows with the mean rating, PC2 and PC3
+    grow with the year.
+
+    Parameters
+    ----------
+    matrix : numpy.ndarray, shape (n_movies + 1, dim)
+    movies : pandas.DataFrame
+        As from `factors.movie_table`, with the column year.
+
+    Returns
+    -------
+    pandas.DataFrame
+    """
+    joined = factors.join_components(movies, factors.principal_components(matrix).scores)
+    known = factors.often_rated(joined)
+    known = known[known["year"].notna()]
+    for name, along in [("PC1", "rating"), ("PC2", "year"), ("PC3", "year")]:
+        oriented = factors.orient(known[name].to_numpy(), known[along])
+        joined[name] *= np.sign(oriented[0] * known[name].iloc[0])
+    return joined[["PC1", "PC2", "PC3"]]
+
+
+def neighbours(matrix, movies):
+    """Places on a plane that keep movies of similar direction together.
+
+    Parameters
+    ----------
+    matrix : numpy.ndarray, shape (n_movies + 1, dim)
+    movies : pandas.DataFrame
+        As from `factors.movie_table`.
+
+    Returns
+    -------
+    list
+        One entry per row of `movies`: [x, y], or None with 20 ratings or fewer.
+    """
+    often = factors.often_rated(movies).index
+    layout = TSNE(
+        metric="cosine", init="random", random_state=0, perplexity=min(30, (len(often) - 1) / 3)
+    )
+    with threadpool_limits(1):  # Sums in one order: the same bytes each time.
+        places = layout.fit_transform(matrix[often]).astype("float64").round(2).tolist()
+    place_of = dict(zip(often, places, strict=True))
+    return [place_of.get(movie) for movie in movies.index]
+
+
+def as_script(contents):
+    """Text of the script that sets the global: one line per key, for readable changes."""
+    lines = [f"{json.dumps(key)}: {_compact(value)}" for key, value in contents.items()]
+    return PREFIX + "{\n" + ",\n".join(lines) + "\n}" + SUFFIX
+
+
+def read_script(path=TARGET):
+    """Read what `as_script` wrote: a dict as from `page_data`.
+
+    Raises
+    ------
+    ValueError
+        If the file does not set the global.
+    """
+    text = Path(path).read_text(encoding="utf-8")
+    if not (text.startswith(PREFIX) and text.endswith(SUFFIX)):
+        raise ValueError(f"{path}: does not set the data of the pages; make page-data")
+    return json.loads(text.removeprefix(PREFIX).removesuffix(SUFFIX))
+
+
+def space_in(contents):
+    """The movies and the average user, as the page has them.
+
+    Parameters
+    ----------
+    contents : dict
+        As from `page_data`.
+
+    Returns
+    -------
+    foldin.Space
+    """
+    vectors = np.frombuffer(base64.b64decode(contents["vectors"]), dtype="<f4")
+    return foldin.Space(
+        np.array(contents["movies"]["id"]),
+        vectors.reshape(-1, contents["dim"]).astype("float64"),
+        np.array(contents["movies"]["bias"]),
+        np.array(contents["user"]["vector"]),
+        contents["user"]["bias"],
+        contents["scale"]["min"],
+        contents["scale"]["max"],
+    )
+
+
+def write_projector(folder, matrix, movies):
+    """Write two files that TensorFlow's Embedding Projector loads.
+
+    Parameters
+    ----------
+    folder : path-like
+        Made if need be. Gets ``vectors.tsv`` (no header) and ``metadata.tsv`` (with one).
+    matrix : numpy.ndarray, shape (n_movies + 1, dim)
+        Row 0 belongs to the unused id 0 and is left out.
+    movies : pandas.DataFrame
+        As from `factors.movie_table`. Line i of both files is its row i, so a part of the
+        movies may be given, in any order.
+
+    Raises
+    ------
+    ValueError
+        If `movies` names a row that `matrix` does not have, or row 0.
+    """
+    outside = movies.index[(movies.index < 1) | (movies.index >= len(matrix))]
+    if len(outside):
+        raise ValueError(f"movie {outside[0]} has no row of its own among {len(matrix):,} rows")
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    vectors = ["\t".join(f"{x:.6g}" for x in row) for row in matrix[movies.index]]
+    metadata = ["title\tgenres\tyear\tmean rating\tratings"]
+    titles = movies["title"].str.replace(r"\s+", " ", regex=True).str.strip()
+    for title, year, row in zip(titles, years(movies["title"]), movies.itertuples(), strict=True):
+        known = "" if np.isnan(year) else f"{year:.0f}"
+        metadata.append(f"{title}\t{row.genres}\t{known}\t{row.rating:.2f}\t{row.n_ratings}")
+    _write(folder / "vectors.tsv", "\n".join(vectors) + "\n")
+    _write(folder / "metadata.tsv", "\n".join(metadata) + "\n")
+
+
+def _compact(value):
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+
+
+def _write(path, text):
+    path.write_text(text, encoding="utf-8", newline="\n")
+
+
+def main(arguments=None):
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--output", type=Path, default=TARGET, help=f"default: {TARGET}")
+    parser.add_argument("--projector", type=Path, help="folder for vectors.tsv and metadata.tsv")
+    options = parser.parse_args(arguments)
+    ratings = data.prepare(data.load_movielens())
+    model, _ = training.trained_bias_model(ratings, SEED)
+    if options.projector:
+        matrix = model.movie_embedding.get_weights()[0]
+        write_projector(options.projector, matrix, factors.movie_table(ratings))
+        print(f"Written: {options.projector}/vectors.tsv, metadata.tsv")
+        return
+    _write(options.output, as_script(page_data(model, ratings)))
+    print(f"Written: {options.output}")
+
+
+if __name__ == "__main__":
+    main()
