@@ -109,7 +109,7 @@
   function tracesByNumber(indices, values, title, line) {
     const known = indices.filter((i) => values[i] !== null);
     const unknown = indices.filter((i) => values[i] === null);
-    const bar = { title: { text: title }, orientation: "h", y: 1.02, yanchor: "bottom", thickness: 12 };
+    const bar = { title: { text: title }, orientation: "h", y: -0.12, yanchor: "top", thickness: 12 };
     const marker = {
       size: 8, line, color: known.filter(place).map((i) => values[i]), colorscale: "Cividis", colorbar: bar,
     };
@@ -124,21 +124,21 @@
     if (chosen === null) return [];
     const found = nearest(chosen, shown()).map(({ i }) => i);
     const marker = (size, symbol) => ({ size, symbol, color: theme.accent, line: { color: theme.text, width: 1.5 } });
-    const common = { mode: "markers+text", opacity: 1, showlegend: false, textfont: { color: theme.text, size: 13 } };
+    const common = { mode: "markers+text", opacity: 1, showlegend: false, cliponaxis: false, textfont: { color: theme.text, size: 13 } };
     const numbers = trace(found, { ...common, name: "neighbours", marker: marker(11, "circle") });
     numbers.hovertext = numbers.text;
     numbers.hovertemplate = "%{hovertext}<extra></extra>";
     numbers.text = numbers.customdata.map((i) => String(found.indexOf(i) + 1));
     numbers.textposition = "top right";
-    const star = trace([chosen], { ...common, name: "chosen", marker: marker(18, "star") });
-    star.textposition = "top center";
+    const star = trace([chosen], { ...common, mode: "markers", name: "chosen", marker: marker(18, "star") });
     return [numbers, star];
   }
 
   function themeColours() {
     const style = getComputedStyle(document.documentElement);
     const colour = (name) => style.getPropertyValue(`--pst-color-${name}`).trim();
-    return { text: colour("text-base"), background: colour("background"), grid: colour("border"), accent: "#de8f05" };
+    return { text: colour("text-base"), background: colour("background"), muted: colour("text-muted"),
+      grid: colour("border"), accent: "#de8f05" };
   }
 
   function draw() {
@@ -156,12 +156,13 @@
     });
     const layout = {
       height: 560,
-      margin: { l: 50, r: 10, t: 10, b: 45 },
+      margin: { l: 50, r: 10, t: 30, b: 45 },
       paper_bgcolor: "rgba(0,0,0,0)",
       plot_bgcolor: "rgba(0,0,0,0)",
       font: { color: theme.text },
       hoverlabel: { bgcolor: theme.background, font: { color: theme.text } },
-      legend: { orientation: "h", y: 1.02, yanchor: "bottom", x: 0 },
+      legend: { orientation: "h", y: -0.12, yanchor: "top", x: 0 },
+      modebar: { bgcolor: "rgba(0,0,0,0)", color: theme.muted, activecolor: theme.text },
       dragmode: matchMedia("(pointer: coarse)").matches ? false : "pan",
       hovermode: "closest",
       uirevision: $("axes").value, // keep the zoom while the axes stay
@@ -183,7 +184,7 @@
 
   // The chosen movie -------------------------------------------------------------------------
 
-  const choose = (i) => { location.hash = `m=${movies.id[i]}`; };
+  const choose = (i) => { location.hash = `m${movies.id[i]}`; };
 
   function clear() {
     history.pushState(null, "", location.pathname + location.search);
@@ -194,9 +195,9 @@
   }
 
   function readHash() {
-    const hash = decodeURIComponent(location.hash);
+    const { hash } = location; // "#m158"; the theme stumbles over links with "=" there
     if (hash === "" || document.getElementById(hash.slice(1))) return;
-    const [, number] = hash.match(/^#m=(\d{1,9})$/) || [];
+    const [, number] = hash.match(/^#m=?(\d{1,9})$/) || [];
     const found = movies.id.indexOf(Number(number));
     if (found < 0) {
       say(`The address ends in “${hash.slice(0, 40)}”, which names no movie of this map. Search for a title instead.`);
@@ -226,7 +227,7 @@
 
   function row(rank, { i, cosine }) {
     const link = document.createElement("a");
-    Object.assign(link, { href: `#m=${movies.id[i]}`, textContent: movies.title[i] });
+    Object.assign(link, { href: `#m${movies.id[i]}`, textContent: movies.title[i] });
     const cells = [rank, link, cosine.toFixed(2), movies.year[i] ?? "unknown",
       movies.genres[i].replaceAll("|", ", "), movies.mean[i].toFixed(1)];
     const line = document.createElement("tr");
