@@ -152,7 +152,7 @@
     const [x, y] = axisTitles();
     const still = $("axes").value === "near"; // the coordinates mean nothing by themselves
     const axis = (title) => ({
-      title: { text: title }, gridcolor: theme.grid, zerolinecolor: theme.grid, showticklabels: !still, zeroline: !still,
+      title: { text: title }, gridcolor: theme.grid, zerolinecolor: theme.grid, showgrid: !still, showticklabels: !still, zeroline: !still,
     });
     const layout = {
       height: 560,

@@ -77,12 +77,12 @@ def sweep():
         ``provenance``: what the numbers depend on.
     """
     todo = [(setting, seed) for setting in settings() for seed in SEEDS]
-    runs = []
+    runs, provenance = [], _provenance()  # of the code that runs, not of later edits
     for setting, seed in tqdm(todo, unit="training"):
         history = run(**setting, seed=seed)
         curves = {key: history[key].round(5).to_list() for key in ("train_rmse", "valid_rmse")}
         runs.append({**setting, "seed": seed, **curves})
-    return {"runs": runs, "provenance": _provenance()}
+    return {"runs": runs, "provenance": provenance}
 
 
 def load(path):
