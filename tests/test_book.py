@@ -23,8 +23,8 @@ SHARED = {
     "BiasOnly": ("03_bias_model", models),
     "SimpleEmbedding": ("05_own_layer", layers),
 }
-# Settings of the post and numbers of the examples by hand. Results are glued.
-SETTINGS = {"0.3", "0.6", "0.05", "0.5", "0.25", "0.99", "3.5", "1.0", "3.0"}
+# Settings of the post, rules, and numbers of the examples by hand. Results are glued.
+SETTINGS = {"99.9", "0.3", "0.6", "0.05", "0.5", "0.25", "0.99", "3.5", "1.0", "3.0"}
 for_each_chapter = pytest.mark.parametrize("twin", TWINS, ids=NAMES)
 
 
@@ -104,8 +104,8 @@ def test_chapter_has_its_parts(twin):
 def test_no_result_is_typed_in_prose(twin):
     cells = notebook(twin).cells
     prose = [cell.source for cell in cells if cell.cell_type == "markdown"]
-    prose += [c.metadata["mystnb"]["figure"]["caption"] for c in cells if "mystnb" in c.metadata]
-    prose += [c.metadata["mystnb"]["image"]["alt"] for c in cells if "mystnb" in c.metadata]
+    shown = [c.metadata["mystnb"] for c in cells if "figure" in c.metadata.get("mystnb", {})]
+    prose += [text for s in shown for text in (s["figure"]["caption"], s["image"]["alt"])]
     typed = re.findall(r"(?<![\w.])\d+\.\d+(?![\w.]*\d)", "\n".join(prose))
     assert not set(typed) - SETTINGS
 
