@@ -104,8 +104,8 @@ def components(matrix, movies):
     known = factors.often_rated(joined)
     known = known[known["year"].notna()]
     for name, along in [("PC1", "rating"), ("PC2", "year"), ("PC3", "year")]:
-        oriented = factors.orient(known[name].to_numpy(), known[along])
-        joined[name] *= np.sign(oriented[0] * known[name].iloc[0])
+        if (known[name] * (known[along] - known[along].mean())).sum() < 0:
+            joined[name] *= -1
     return joined[["PC1", "PC2", "PC3"]]
 
 
@@ -124,6 +124,8 @@ def neighbours(matrix, movies):
         One entry per row of `movies`: [x, y], or None with 20 ratings or fewer.
     """
     often = factors.often_rated(movies).index
+    if len(often) < 4:  # Too few for any layout.
+        return [None] * len(movies)
     layout = TSNE(
         metric="cosine", init="random", random_state=0, perplexity=min(30, (len(often) - 1) / 3)
     )

@@ -213,16 +213,26 @@ def explain(space, user, ridge=RIDGE):
     )
 
 
-def rank(space, user, n=10, ridge=RIDGE):
-    """The `n` movies with the highest prediction that the user has not rated.
+def rank(space, user, n=10, by="predicted", ridge=RIDGE):
+    """The `n` best movies that the user has not rated.
+
+    Parameters
+    ----------
+    space, user, ridge
+        As in `explain`.
+    n : int, default 10
+    by : {"predicted", "taste"}
+        Column of `explain` that decides. Of equal movies the one with the higher
+        prediction comes first, then the one with the lower dense id.
 
     Returns
     -------
     pandas.DataFrame
-        Rows of `explain`, best first; of equal ones, the lower dense id first.
+        Rows of `explain`, best first.
     """
     table = explain(space, user, ridge).drop(index=user.rows)
-    ranked = table.sort_values(["predicted", "movieIdDense"], ascending=[False, True])
+    columns = [by, "predicted", "movieIdDense"]
+    ranked = table.sort_values(columns, ascending=[False, False, True])
     return ranked.head(n).reset_index(drop=True)
 
 

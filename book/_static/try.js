@@ -1,0 +1,428 @@
+/* The page "Try it yourself". First pure functions, which repeat src/embedlens/foldin.py
+   (tests hold the two together); below them what touches the page. */
+"use strict";
+
+window.EmbedLensTry = (() => {
+  /* What stays fixed: movies and average user. `data` is window.EMBEDLENS. */
+  function spaceOf(data) {
+    const bytes = Uint8Array.from(atob(data.vectors), (c) => c.charCodeAt(0));
+    const view = new DataView(bytes.buffer);
+    const numbers = new Float64Array(bytes.length / 4);
+    for (let i = 0; i < numbers.length; i++) numbers[i] = view.getFloat32(4 * i, true);
+    const { dim, movies } = data;
+    return {
+      ...movies,
+      vectors: movies.id.map((_, row) => numbers.subarray(row * dim, (row + 1) * dim)),
+      rowOf: new Map(movies.id.map((id, row) => [id, row])),
+      words: movies.title.map(plain),
+      user: data.user,
+      ridge: data.ridge,
+      scale: data.scale,
+    };
+  }
+
+  const dot = (a, b) => {
+    let sum = 0;
+    for (let i = 0; i < a.length; i++) sum += a[i] * b[i];
+    return sum;
+  };
+
+  /* Solve a x = b for a symmetric, positive definite a (Gaussian elimination). */
+  function solve(a, b) {
+    const rows = a.map((row, i) => [...row, b[i]]);
+    const n = rows.length;
+    for (let k = 0; k < n; k++) {
+      for (let i = k + 1; i < n; i++) {
+        const factor = rows[i][k] / rows[k][k];
+        for (let j = k; j <= n; j++) rows[i][j] -= factor * rows[k][j];
+      }
+    }
+    const x = new Array(n).fill(0);
+    for (let k = n - 1; k >= 0; k--) {
+      x[k] = rows[k][n];
+      for (let j = k + 1; j < n; j++) x[k] -= rows[k][j] * x[j];
+      x[k] /= rows[k][k];
+    }
+    return x;
+  }
+
+  /* Ridge regression; `ratings` is a list of [dense id, stars]. */
+  function foldIn(space, ratings) {
+    const { user, ridge, scale } = space;
+    const rows = ratings.map(([id]) => space.rowOf.get(id));
+    const known = rows.map((row) => [...space.vectors[row], 1]);
+    const wanted = ratings.map(([, stars], i) => {
+      const share = (stars - scale.min) / (scale.max - scale.min);
+      const kept = Math.min(Math.max(share, ridge.clip), 1 - ridge.clip);
+      const average = dot(space.vectors[rows[i]], user.vector) + space.bias[rows[i]] + user.bias;
+      return Math.log(kept / (1 - kept)) - average;
+    });
+    const dim = user.vector.length;
+    const left = Array.from({ length: dim + 1 }, () => new Array(dim + 1).fill(0));
+    const right = new Array(dim + 1).fill(0);
+    known.forEach((x, i) => {
+      for (let j = 0; j <= dim; j++) {
+        right[j] += x[j] * wanted[i];
+        for (let k = 0; k <= dim; k++) left[j][k] += x[j] * x[k];
+      }
+    });
+    for (let j = 0; j <= dim; j++) left[j][j] += j < dim ? ridge.vector : ridge.bias;
+    const change = solve(left, right);
+    return {
+      change: change.slice(0, dim),
+      bias: user.bias + change[dim],
+      rows,
+      residuals: wanted.map((z, i) => z - dot(known[i], change)),
+    };
+  }
+
+  /* What the prediction for one movie is made of; the parts are in units of score. */
+  function explain(space, user, row) {
+    const bias = space.bias[row] + user.bias;
+    const shared = dot(space.vectors[row], space.user.vector);
+    const taste = dot(space.vectors[row], user.change);
+    const share = 1 / (1 + Math.exp(-(bias + shared + taste)));
+    const predicted = space.scale.min + (space.scale.max - space.scale.min) * share;
+    return { row, id: space.id[row], predicted, bias, shared, taste };
+  }
+
+  /* The rated movie with the greatest cosine similarity, and what its rating adds to taste. */
+  function nearest(space, user, row) {
+    const vector = space.vectors[row];
+    const length = (v) => Math.sqrt(dot(v, v));
+    let best = null;
+    user.rows.forEach((rated, i) => {
+      const product = dot(vector, space.vectors[rated]);
+      const cosine = product / Math.max(length(vector) * length(space.vectors[rated]), 1e-12);
+      const push = (product * user.residuals[i]) / space.ridge.vector;
+      if (!best || cosine > best.cosine) best = { id: space.id[rated], cosine, push };
+    });
+    return best;
+  }
+
+  /* The n best movies that the user has not rated; `by` is "predicted" or "taste". */
+  function rank(space, user, n = 10, by = "predicted") {
+    const rated = new Set(user.rows);
+    return space.id
+      .map((_, row) => row)
+      .filter((row) => !rated.has(row))
+      .map((row) => explain(space, user, row))
+      .sort((a, b) => b[by] - a[by] || b.predicted - a.predicted || a.id - b.id)
+      .slice(0, n)
+      .map((movie) => ({ ...movie, nearest: nearest(space, user, movie.row) }));
+  }
+
+  /* "#r=318:5,296:4.5" as ratings, and what was ignored, with the reason. */
+  function parseLink(space, hash) {
+    const ratings = new Map();
+    const ignored = [];
+    if (!hash.startsWith("#r=")) return { ratings: [], ignored };
+    let text = hash.slice(3);
+    try {
+      text = decodeURIComponent(text);
+    } catch {
+      /* A stray % stays as it is, and is reported below. */
+    }
+    for (const piece of text.split(",").filter((part) => part.trim())) {
+      const found = piece.match(/^\s*(\d{1,9}):(\d(?:\.\d)?)\s*$/);
+      const [id, stars] = found ? [Number(found[1]), Number(found[2])] : [];
+      let reason = "";
+      if (!found) reason = "not of the form movie:stars";
+      else if (!space.rowOf.has(id)) reason = "no such movie";
+      else if (stars < space.scale.min || stars > space.scale.max || (2 * stars) % 1)
+        reason = `not ${space.scale.min} to ${space.scale.max} stars in halves`;
+      else if (ratings.has(id)) reason = "movie given before";
+      if (reason) ignored.push(`${piece.trim().slice(0, 30)} (${reason})`);
+      else ratings.set(id, stars);
+    }
+    return { ratings: [...ratings], ignored };
+  }
+
+  const formatLink = (ratings) => "#r=" + ratings.map((pair) => pair.join(":")).join(",");
+
+  /* Without case, accents and punctuation. */
+  function plain(text) {
+    const bare = text.normalize("NFD").replace(/\p{M}/gu, "").toLowerCase();
+    return bare.replace(/[^\p{L}\p{N}]+/gu, " ").trim();
+  }
+
+  /* Rows whose title holds the start of every word typed; the most rated movies first. */
+  function search(space, text) {
+    const typed = plain(text).split(" ").filter(Boolean);
+    if (!typed.length) return [];
+    return space.words
+      .map((_, row) => row)
+      .filter((row) => typed.every((word) => ` ${space.words[row]}`.includes(` ${word}`)))
+      .sort((a, b) => space.n[b] - space.n[a] || a - b);
+  }
+
+  return { spaceOf, foldIn, explain, nearest, rank, parseLink, formatLink, search };
+})();
+
+document.addEventListener("DOMContentLoaded", () => {
+  const app = document.getElementById("try-app");
+  if (!app || !window.EMBEDLENS) return;
+  const { spaceOf, foldIn, rank, parseLink, formatLink, search } = window.EmbedLensTry;
+  const STORE = "embedlens-ratings";
+  const SHOWN = 8;
+  const PARTS = ["bias", "shared", "taste"];
+  const space = spaceOf(window.EMBEDLENS);
+  const mostRated = space.id.map((_, row) => row).sort((a, b) => space.n[b] - space.n[a] || a - b);
+  const part = (name) => document.getElementById(`try-${name}`);
+  const titleOf = (id) => space.title[space.rowOf.get(id)];
+  const signed = (x) => (x < -0.005 ? "−" : "+") + Math.abs(x).toFixed(2);
+
+  /* Dense id -> stars, or null for a movie that was chosen and waits for its stars. */
+  let chosen = new Map();
+  let options = [];
+  let active = -1;
+
+  const rated = () => [...chosen].filter(([, stars]) => stars !== null);
+
+  function element(tag, settings = {}, ...children) {
+    const { dataset = {}, attributes = {}, ...properties } = settings;
+    const made = Object.assign(document.createElement(tag), properties);
+    Object.assign(made.dataset, dataset);
+    for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
+    made.append(...children);
+    return made;
+  }
+
+  /* ---- keeping ---- */
+
+  function stored() {
+    try {
+      return parseLink(space, localStorage.getItem(STORE) || "").ratings;
+    } catch {
+      return []; /* Some browsers forbid storage to a page from disk. */
+    }
+  }
+
+  function keep() {
+    try {
+      localStorage.setItem(STORE, formatLink(rated()));
+    } catch {
+      /* As above: then the link is the way to keep ratings. */
+    }
+    if (location.hash.startsWith("#r=")) history.replaceState(null, "", location.pathname);
+    part("notice").hidden = true;
+  }
+
+  function load() {
+    const { ratings, ignored } = parseLink(space, location.hash);
+    const own = stored();
+    chosen = new Map(ratings.length ? ratings : own);
+    const lines = [];
+    if (ratings.length) {
+      lines.push("These ratings come from the link. They replace your own once you change one.");
+    }
+    if (ignored.length) {
+      const more = ignored.length > 5 ? ` and ${ignored.length - 5} more` : "";
+      lines.push(`Ignored in the link: ${ignored.slice(0, 5).join("; ")}${more}.`);
+    }
+    part("notice").replaceChildren(...lines.map((line) => element("p", { textContent: line })));
+    part("notice").hidden = !lines.length;
+    show();
+  }
+
+  /* ---- ratings ---- */
+
+  function choose(id) {
+    if (!chosen.has(id)) chosen.set(id, null);
+    close();
+    part("search").value = "";
+    showRatings();
+    part("ratings").querySelector(`[data-id="${id}"] select`).focus();
+  }
+
+  function rate(id, stars) {
+    chosen.set(id, stars);
+    keep();
+    show();
+    part("ratings").querySelector(`[data-id="${id}"] select`).focus();
+  }
+
+  function remove(id) {
+    const place = [...chosen.keys()].indexOf(id);
+    chosen.delete(id);
+    keep();
+    show();
+    const buttons = part("ratings").querySelectorAll("button");
+    (buttons[Math.min(place, buttons.length - 1)] || part("search")).focus();
+  }
+
+  function starsControl(id, title) {
+    const control = element("select", { attributes: { "aria-label": `Stars for ${title}` } });
+    if (chosen.get(id) === null) control.append(new Option("stars …", ""));
+    for (let stars = space.scale.max; stars >= space.scale.min; stars -= 0.5) {
+      control.append(new Option(`${stars} ★`, stars));
+    }
+    control.value = chosen.get(id) ?? "";
+    control.addEventListener("change", () => rate(id, Number(control.value)));
+    return control;
+  }
+
+  function showRatings() {
+    const rows = [...chosen.keys()].map((id) => {
+      const title = titleOf(id);
+      const button = element("button", {
+        type: "button",
+        textContent: "Remove",
+        attributes: { "aria-label": `Remove ${title}` },
+      });
+      button.addEventListener("click", () => remove(id));
+      const name = element("span", { className: "try-title", textContent: title });
+      return element("li", { dataset: { id } }, name, starsControl(id, title), button);
+    });
+    part("ratings").replaceChildren(...rows);
+    part("none").hidden = rows.length > 0;
+    part("tools").hidden = rows.length === 0;
+    const address = location.href.split("#")[0];
+    part("link").value = address + formatLink(rated());
+    const offered = mostRated.filter((row) => !chosen.has(space.id[row])).slice(0, SHOWN);
+    part("suggestions").replaceChildren(
+      ...offered.map((row) => {
+        const button = element("button", { type: "button", textContent: space.title[row] });
+        button.addEventListener("click", () => choose(space.id[row]));
+        return element("li", {}, button);
+      })
+    );
+  }
+
+  /* ---- recommendations ---- */
+
+  function bar(movie, widest) {
+    const segments = [];
+    const ends = { 1: 0, "-1": 0 }; /* Positive parts pile up to the right, negative to the left. */
+    for (const name of PARTS) {
+      const side = movie[name] < 0 ? -1 : 1;
+      const width = (Math.abs(movie[name]) / widest.span) * 100;
+      const from = (widest.left / widest.span) * 100 + ends[side] - (side < 0 ? width : 0);
+      ends[side] += side * width;
+      const style = `left:${from}%;width:${width}%`;
+      segments.push(element("span", { className: `try-${name}`, attributes: { style } }));
+    }
+    const zero = `left:${(widest.left / widest.span) * 100}%`;
+    segments.push(element("span", { className: "try-zero", attributes: { style: zero } }));
+    return element("div", { className: "try-bar", attributes: { "aria-hidden": "true" } }, ...segments);
+  }
+
+  function recommendation(movie, widest) {
+    const parts = PARTS.map((name) => `${name} ${signed(movie[name])}`).join(", ");
+    const lines = [
+      element("div", { className: "try-head" },
+        element("span", { className: "try-title", textContent: space.title[movie.row] }),
+        element("span", { className: "try-predicted", textContent: `${movie.predicted.toFixed(2)} ★` })),
+      bar(movie, widest),
+      element("div", { className: "try-small", textContent: parts }),
+    ];
+    if (movie.nearest) {
+      const { id, cosine, push } = movie.nearest;
+      const why =
+        `Nearest of your movies: ${titleOf(id)}, which you gave ${chosen.get(id)} ★ ` +
+        `(cosine ${cosine.toFixed(2)}, adds ${signed(push)} to taste)`;
+      lines.push(element("div", { className: "try-small", textContent: why }));
+    }
+    return element("li", { dataset: { id: movie.id } }, ...lines);
+  }
+
+  function show() {
+    showRatings();
+    const ratings = rated();
+    const list = rank(space, foldIn(space, ratings), 10, part("order").value);
+    const sum = (movie, side) =>
+      PARTS.reduce((total, name) => total + Math.max(side * movie[name], 0), 0);
+    const left = Math.max(...list.map((movie) => sum(movie, -1)));
+    const right = Math.max(...list.map((movie) => sum(movie, 1)));
+    const widest = { left, span: Math.max(left + right, 1e-9) };
+    part("list").replaceChildren(...list.map((movie) => recommendation(movie, widest)));
+    const count = ratings.length === 1 ? "1 rating" : `${ratings.length} ratings`;
+    part("whose").textContent = ratings.length
+      ? `For you, from ${count}. First: ${space.title[list[0].row]}.`
+      : "You have not rated yet: these are for the average user.";
+  }
+
+  /* ---- search: an ARIA combobox with a list ---- */
+
+  function close() {
+    options = [];
+    active = -1;
+    part("options").replaceChildren();
+    part("options").hidden = true;
+    part("search").setAttribute("aria-expanded", "false");
+    part("search").removeAttribute("aria-activedescendant");
+    part("count").textContent = "";
+  }
+
+  function suggest() {
+    const text = part("search").value;
+    const found = search(space, text);
+    close();
+    if (!text.trim()) return;
+    options = found.slice(0, SHOWN);
+    part("options").replaceChildren(
+      ...options.map((row, i) => {
+        const item = element("li", {
+          id: `try-option-${i}`,
+          textContent: space.title[row],
+          attributes: { role: "option", "aria-selected": "false" },
+        });
+        /* mousedown, not click: the field would lose focus and close the list first. */
+        item.addEventListener("mousedown", (event) => {
+          event.preventDefault();
+          choose(space.id[row]);
+        });
+        return item;
+      })
+    );
+    part("options").hidden = !options.length;
+    part("search").setAttribute("aria-expanded", String(options.length > 0));
+    const movies = found.length === 1 ? "1 movie" : `${found.length} movies`;
+    const some = found.length > SHOWN ? `, the ${SHOWN} most rated are listed` : "";
+    part("count").textContent = found.length ? `${movies} found${some}` : "No movie found";
+  }
+
+  function activate(place) {
+    active = (place + options.length) % options.length;
+    [...part("options").children].forEach((item, i) => {
+      item.setAttribute("aria-selected", String(i === active));
+      if (i === active) item.scrollIntoView({ block: "nearest" });
+    });
+    part("search").setAttribute("aria-activedescendant", `try-option-${active}`);
+  }
+
+  part("search").addEventListener("input", suggest);
+  part("search").addEventListener("blur", close);
+  part("search").addEventListener("keydown", (event) => {
+    const keys = {
+      ArrowDown: () => (options.length ? activate(active + 1) : suggest()),
+      ArrowUp: () => options.length && activate(active < 0 ? -1 : active - 1),
+      Enter: () => options.length && choose(space.id[options[Math.max(active, 0)]]),
+      Escape: () => (options.length ? close() : (part("search").value = "")),
+    };
+    if (!keys[event.key]) return;
+    event.preventDefault();
+    keys[event.key]();
+  });
+  part("order").addEventListener("change", show);
+  part("clear").addEventListener("click", () => {
+    chosen.clear();
+    keep();
+    show();
+    part("search").focus();
+  });
+  part("copy").addEventListener("click", async () => {
+    part("link").select();
+    try {
+      await navigator.clipboard.writeText(part("link").value);
+      part("copied").textContent = "Copied";
+    } catch {
+      part("copied").textContent = "The link is marked: copy it with Ctrl+C";
+    }
+  });
+  window.addEventListener("hashchange", () => location.hash.startsWith("#r=") && load());
+
+  part("missing").hidden = true;
+  app.hidden = false;
+  load();
+});
