@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help book pdf test lab reproduce execute page-data lint lock snapshot clean
+.PHONY: help book pdf test lab reproduce sweep execute page-data lint lock snapshot clean
 
 help: ## list the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -37,6 +37,9 @@ lab: $(READY) ## open the chapters in JupyterLab, text twins kept in step
 reproduce: $(READY) ## audit every claim over 20 seeds (about 5 minutes)
 	$(BIN)/python -m embedlens reproduce --output book/results/verdict.json \
 		--figure book/_static/verdict.png
+
+sweep: $(READY) ## train the bias model over dropout and dimensions (about 4 minutes)
+	$(BIN)/python -m embedlens.sweep --output book/results/sweep.json
 
 execute: $(READY) ## run all chapters from their text twins and store the outputs
 	$(BIN)/python -m embedlens.chapters execute

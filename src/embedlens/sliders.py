@@ -1,0 +1,107 @@
+"""Learning curves with a slider, for the book and for JupyterLab. Needs the extra "book"."""
+
+import html
+import json
+
+from embedlens import figures
+from IPython.display import display
+from matplotlib.colors import to_hex
+import plotly.graph_objects as go
+
+# In the book. Lab draws the other part of the output, with its own Plotly.
+PAGE = """\
+<div id="{name}" class="embedlens-plot" role="img" aria-label="{alt}"></div>
+<script>
+(() => {{
+  const figure = {figure};
+  const draw = () => Plotly.newPlot("{name}", figure.data, figure.layout, figure.config);
+  if (window.Plotly) return draw();
+  let script = document.getElementById("plotly-script");
+  if (!script) {{
+    script = document.createElement("script");
+    Object.assign(script, {{ id: "plotly-script", src: "../_static/plotly/plotly-basic.min.js" }});
+    document.head.append(script);
+  }}
+  script.addEventListener("load", draw);
+}})();
+</script>
+"""
+
+
+def show(curves, start, label, name, alt):
+    """Show learning curves with a slider over the settings.
+
+    Parameters
+    ----------
+    curves : pandas.DataFrame
+        As from `sweep.mean_curves`: indexed by (setting, epoch).
+    start : number
+        The setting to show first.
+    label : str
+        What the slider sets, such as "Dimensions".
+    name : str
+        Id of the picture in the page.
+    alt : str
+        Alternative text.
+    """
+    figure = _figure(curves, start, label)
+    page = PAGE.format(name=name, alt=html.escape(alt), figure=json.dumps(figure))
+    content = {"application/vnd.plotly.v1+json": figure, "text/html": page, "text/plain": alt}
+    display(content, raw=True)
+
+
+def _figure(curves, start, label):
+    settings = list(curves.index.unique(0))
+    columns = {"train_rmse": "training", "valid_rmse": "validation"}
+    looks = [
+        {"color": to_hex(figures.OTHER), "dash": "dash", "symbol": "circle"},
+        {"color": to_hex(figures.OURS), "dash": "solid", "symbol": "square"},
+    ]
+    first = curves.loc[start]
+    lines = [
+        go.Scatter(
+            x=first.index.to_list(),
+            y=first[column].to_list(),
+            name=name,
+            mode="lines+markers",
+            line={"color": look["color"], "dash": look["dash"]},
+            marker={"color": look["color"], "symbol": look["symbol"], "size": 8},
+            hovertemplate="%{y:.2f}",
+        )
+        for (column, name), look in zip(columns.items(), looks, strict=True)
+    ]
+    steps = [
+        {
+            "label": f"{setting:g}",
+            "method": "restyle",
+            "args": [{"y": [curves.loc[setting][column].to_list() for column in columns]}],
+        }
+        for setting in settings
+    ]
+    values = curves[list(columns)].to_numpy()
+    grid = {"gridcolor": "rgba(128,128,128,0.3)", "zeroline": False, "fixedrange": True}
+    layout = {
+        "template": "none",
+        "height": 420,
+        "margin": {"l": 55, "r": 10, "t": 30, "b": 10},
+        "paper_bgcolor": "rgba(0,0,0,0)",
+        "plot_bgcolor": "rgba(0,0,0,0)",
+        "hovermode": "x unified",
+        "legend": {"orientation": "h", "x": 1, "xanchor": "right", "y": 1.02, "yanchor": "bottom"},
+        "xaxis": {**grid, "title": {"text": "Epoch"}, "dtick": 1},
+        "yaxis": {
+            **grid,
+            "title": {"text": "RMSE (stars)"},
+            "range": [values.min() - 0.02, values.max() + 0.02],
+        },
+        "sliders": [
+            {
+                "active": settings.index(start),
+                "currentvalue": {"prefix": f"{label}: "},
+                "pad": {"t": 55, "b": 10},
+                "steps": steps,
+            }
+        ],
+    }
+    figure = json.loads(go.Figure(lines, layout).to_json())
+    return {**figure, "config": {"displayModeBar": False, "displaylogo": False, "responsive": True}}

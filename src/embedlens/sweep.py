@@ -1,0 +1,200 @@
+"""The sweep: train the bias model over dropout and over dimensions, for chapter 3.
+
+Run ``python -m embedlens.sweep --output book/results/sweep.json`` (about four minutes).
+"""
+
+import argparse
+from functools import cache
+import json
+import os
+from pathlib import Path
+import sys
+
+from embedlens import audit, data, training
+from embedlens.models import DotWithBias
+import pandas as pd
+from tqdm import tqdm
+
+POSTS = {"dim": 64, "movie_dropout": 0.6}
+DROPOUTS = [0.0, 0.15, 0.3, 0.45, 0.6, 0.75, 0.9]
+DIMS = [1, 2, 4, 8, 16, 32, 64, 128]
+SEEDS = [0, 1, 2]
+# All epochs, without early stopping: curves of one length can be compared.
+SETTINGS = {"epochs": 10, "patience": 10, "batch_size": 32}
+
+
+def settings():
+    """List the settings of the sweep, the post's once.
+
+    Returns
+    -------
+    list of dict
+        Each with dim (int) and movie_dropout (share of entries, 0 to 1).
+    """
+    by_dropout = [{**POSTS, "movie_dropout": dropout} for dropout in DROPOUTS]
+    by_dim = [{**POSTS, "dim": dim} for dim in DIMS]
+    return by_dropout + [setting for setting in by_dim if setting != POSTS]
+
+
+def run(dim, movie_dropout, seed, epochs=SETTINGS["epochs"]):
+    """Train the bias model once, row-wise; users get half of the movies' dropout.
+
+    Parameters
+    ----------
+    dim : int
+    movie_dropout : float
+    seed : int
+        Fixes split, initial weights, order of the ratings and dropout.
+    epochs : int
+
+    Returns
+    -------
+    pandas.DataFrame
+        As from `training.train`, without early stopping.
+
+    Raises
+    ------
+    RuntimeError
+        If the Keras backend is not JAX.
+    """
+    from embedlens import rowwise
+
+    train, valid = data.train_valid_split(_ratings(), seed)
+    batch_model = _batch_model(dim, movie_dropout)
+    training.set_seed(seed)
+    model = _model(*data.count_users_and_movies(_ratings()), dim, movie_dropout)
+    options = {**SETTINGS, "epochs": epochs}
+    return rowwise.train(model, batch_model, train, valid, seed, **options)
+
+
+def sweep():
+    """Train every setting with every seed.
+
+    Returns
+    -------
+    dict
+        ``runs``: a list of dict with the setting, the seed and both curves, in stars;
+        ``provenance``: what the numbers depend on.
+    """
+    todo = [(setting, seed) for setting in settings() for seed in SEEDS]
+    runs, provenance = [], _provenance()  # of the code that runs, not of later edits
+    for setting, seed in tqdm(todo, unit="training"):
+        history = run(**setting, seed=seed)
+        curves = {key: history[key].round(5).to_list() for key in ("train_rmse", "valid_rmse")}
+        runs.append({**setting, "seed": seed, **curves})
+    return {"runs": runs, "provenance": provenance}
+
+
+def load(path):
+    """Read a stored sweep, if it is about the present data and settings.
+
+    Parameters
+    ----------
+    path : path-like
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row per run and epoch: dim, movie_dropout, seed, epoch (from 1), train_rmse and
+        valid_rmse in stars.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If the file is no sweep, or was made for other data or settings.
+    """
+    try:
+        stored = json.loads(Path(path).read_text(encoding="utf-8"))
+        found = {key: stored["provenance"][key] for key in ("data", "settings")}
+        curves = pd.DataFrame(stored["runs"]).explode(["train_rmse", "valid_rmse"])
+    except (json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path}: not a stored sweep ({error}); run make sweep") from error
+    present = {"data": audit.dataset_digest(), "settings": SETTINGS}
+    other = [key for key, value in present.items() if found[key] != value]
+    if other:
+        raise ValueError(f"{path}: made for other {', '.join(other)}; run make sweep again")
+    curves["epoch"] = curves.groupby(["dim", "movie_dropout", "seed"]).cumcount() + 1
+    return curves.astype({"train_rmse": float, "valid_rmse": float}).reset_index(drop=True)
+
+
+def mean_curves(curves, by):
+    """Average the curves over the seeds, along one side of the sweep.
+
+    Parameters
+    ----------
+    curves : pandas.DataFrame
+        As from `load`.
+    by : {"movie_dropout", "dim"}
+        What varies; the other is the post's.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Indexed by (`by`, epoch): train_rmse and valid_rmse, in stars.
+    """
+    fixed = {"movie_dropout": "dim", "dim": "movie_dropout"}[by]
+    side = curves[curves[fixed] == POSTS[fixed]]
+    return side.groupby([by, "epoch"])[["train_rmse", "valid_rmse"]].mean()
+
+
+def main(arguments=None):
+    """Run the sweep and store it; see the module's text."""
+    parser = argparse.ArgumentParser(
+        prog="python -m embedlens.sweep", description=__doc__.splitlines()[0]
+    )
+    parser.add_argument("--output", type=_file_to_write, required=True, help="JSON file to write")
+    options = parser.parse_args(arguments)
+    if os.environ.get("KERAS_BACKEND") != "jax":  # Keras has chosen already; start anew.
+        os.environ["KERAS_BACKEND"] = "jax"
+        command = [sys.executable, "-m", "embedlens.sweep", *(arguments or sys.argv[1:])]
+        os.execv(sys.executable, command)
+    options.output.write_text(_as_text(sweep()), encoding="utf-8")
+    print(f"Written: {options.output}")
+
+
+def _model(n_users, n_movies, dim, movie_dropout):
+    return DotWithBias(
+        n_users,
+        n_movies,
+        data.LOWEST_RATING,
+        data.HIGHEST_RATING,
+        dim=dim,
+        user_dropout=movie_dropout / 2,
+        movie_dropout=movie_dropout,
+    )
+
+
+@cache
+def _batch_model(dim, movie_dropout):
+    n = SETTINGS["batch_size"] - 1
+    return _model(n, n, dim, movie_dropout)
+
+
+@cache
+def _ratings():
+    return data.prepare(data.load_movielens())
+
+
+def _as_text(report):
+    """Write JSON with a line per run, so that a difference can be read."""
+    runs = ",\n".join(json.dumps(run) for run in report["runs"])
+    return f'{{"runs": [\n{runs}\n],\n"provenance": {json.dumps(report["provenance"])}}}\n'
+
+
+def _provenance():
+    found = {**audit.provenance(), "settings": SETTINGS}
+    del found["claims"]  # no claim is judged here
+    return found
+
+
+def _file_to_write(text):
+    path = Path(text)
+    if path.is_dir() or not path.parent.is_dir():
+        raise argparse.ArgumentTypeError(f"{text!r}: no file in an existing folder")
+    return path
+
+
+if __name__ == "__main__":
+    main()

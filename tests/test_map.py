@@ -1,0 +1,331 @@
+"""The page "Map of the movies", in a browser."""
+
+import base64
+from pathlib import Path
+import re
+
+from axe_playwright_python.sync_playwright import Axe
+from embedlens import export
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).parent.parent
+KNOWN = "Identifier 'THEBE_JS_URL' has already been declared"  # of the theme, on every page
+LOCAL = ("file:", "data:", "blob:")
+OFTEN = 20
+DATA = "document.getElementById('map-plot').data"
+POINTS = f"{DATA}.filter((t) => t.opacity < 1)"
+HIGHLIGHTS = f"{DATA}.filter((t) => t.opacity === 1)"
+
+
+@pytest.fixture(scope="module")
+def contents():
+    return export.read_script(ROOT / "book/_static/movies-data.js")
+
+
+@pytest.fixture
+def open_map(built_book, browser):
+    """Open the map with the end of an address; no error, no request to another machine."""
+    pages, errors = [], []
+
+    def opened(end="", **options):
+        page = browser.new_page(**options)
+        pages.append(page)
+        page.add_init_script("localStorage.setItem('mode', 'light')")
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.on("console", lambda m: errors.append(m.text) if m.type == "error" else None)
+        page.on("request", lambda r: None if r.url.startswith(LOCAL) else errors.append(r.url))
+        page.goto((built_book / "book/map.html").as_uri() + end)
+        page.wait_for_selector("#map-controls:not([disabled])")
+        return page
+
+    yield opened
+    for page in pages:
+        page.close()
+    assert not [error for error in errors if KNOWN not in error]
+
+
+def often(contents):
+    return [i for i, n in enumerate(contents["movies"]["n"]) if n > OFTEN]
+
+
+def index_of(contents, title):
+    return contents["movies"]["title"].index(title)
+
+
+def neighbours(contents, chosen, among):
+    """Ten nearest by cosine, from the same file, with NumPy."""
+    vectors = np.frombuffer(base64.b64decode(contents["vectors"]), dtype="<f4")
+    vectors = vectors.reshape(-1, contents["dim"]).astype("float64")
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    among = np.array([i for i in among if i != chosen])
+    cosines = vectors[among] @ vectors[chosen]
+    order = np.argsort(-cosines, kind="stable")[:10]
+    return among[order], cosines[order]
+
+
+def rows(page):
+    return [line.locator("td").all_inner_texts() for line in page.locator("#map-rows tr").all()]
+
+
+def coordinates(page):
+    """Places on the screen's plot by index of the movie."""
+    found = page.evaluate(
+        f"{POINTS}.flatMap((t) => t.customdata.map((i, k) => [i, t.x[k], t.y[k]]))"
+    )
+    return {int(i): (x, y) for i, x, y in found}
+
+
+def test_shows_the_often_rated_movies_then_all(open_map, contents):
+    page = open_map()
+    assert set(coordinates(page)) == set(often(contents))
+    assert page.locator("#map-plot .scatterlayer .point").count() == len(often(contents))
+    page.check("#map-all")
+    assert set(coordinates(page)) == set(range(len(contents["movies"]["id"])))
+    assert f"{len(contents['movies']['id'])} movies shown" in page.inner_text("#map-count")
+
+
+@pytest.mark.parametrize(
+    ("axes", "columns"), [("pc1-pc2", (0, 1)), ("pc1-pc3", (0, 2)), ("pc2-pc3", (1, 2))]
+)
+def test_axes_are_the_components(open_map, contents, axes, columns):
+    page = open_map()
+    page.select_option("#map-axes", axes)
+    for i, (x, y) in coordinates(page).items():
+        place = contents["layout"]["pc"][i]
+        assert (x, y) == (place[columns[0]], place[columns[1]])
+
+
+def test_layout_that_keeps_neighbours_has_the_often_rated_only(open_map, contents):
+    page = open_map()
+    page.select_option("#map-axes", "near")
+    page.check("#map-all")
+    shown = coordinates(page)
+    assert set(shown) == set(often(contents))
+    assert all(list(place) == contents["layout"]["near"][i] for i, place in shown.items())
+    assert "have no place in this layout" in page.inner_text("#map-count")
+
+
+def test_colours_by_genre_year_and_rating(open_map, contents):
+    page = open_map()
+    movies = contents["movies"]
+    groups = page.evaluate(f"{POINTS}.map((t) => [t.name, t.customdata])")
+    names = [name for name, _ in groups]
+    assert len(names) == 9
+    assert names[-1] == "Other"
+    for name, members in groups[:-1]:
+        assert {movies["genres"][i].split("|")[0] for i in members} == {name}
+    others = {movies["genres"][i].split("|")[0] for i in groups[-1][1]}
+    assert others.isdisjoint(names[:-1])
+    for colour, column in (("year", "year"), ("mean", "mean")):
+        page.select_option("#map-colour", colour)
+        values, members = page.evaluate(f"[{POINTS}[0].marker.color, {POINTS}[0].customdata]")
+        assert values == [movies[column][i] for i in members]
+        assert len(values) == len(often(contents))
+
+
+@pytest.mark.parametrize("title", ["Star Wars: Episode IV - A New Hope (1977)", "Alien (1979)"])
+def test_search_by_keyboard_finds_a_title_and_its_neighbours(open_map, contents, title):
+    page = open_map()
+    page.focus("#map-search")
+    page.keyboard.type(title.lower()[:-7])
+    assert page.get_attribute("#map-search", "aria-expanded") == "true"
+    assert "arrow keys" in page.inner_text("#map-status")
+    page.keyboard.press("ArrowUp")  # to the last option and around to the first
+    page.keyboard.press("ArrowDown")
+    active = page.get_attribute("#map-search", "aria-activedescendant")
+    assert page.get_attribute(f"#{active}", "aria-selected") == "true"
+    assert page.inner_text(f"#{active}") == title
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#map-rows tr")
+    assert page.get_attribute("#map-search", "aria-expanded") == "false"
+
+    chosen, movies = index_of(contents, title), contents["movies"]
+    expected, cosines = neighbours(contents, chosen, often(contents))
+    assert [row[1] for row in rows(page)] == [movies["title"][i] for i in expected]
+    assert [float(row[2]) for row in rows(page)] == pytest.approx(cosines, abs=0.006)
+    assert [row[3] for row in rows(page)] == [str(movies["year"][i]) for i in expected]
+    assert [float(row[5]) for row in rows(page)] == pytest.approx(
+        [movies["mean"][i] for i in expected], abs=0.051
+    )
+    lit = page.evaluate(f"{HIGHLIGHTS}.map((t) => t.customdata)")
+    assert lit == [expected.tolist(), [chosen]]
+    assert page.url.endswith(f"#m{movies['id'][chosen]}")
+    assert title in page.inner_text("#map-status")
+    assert movies["title"][expected[0]] in page.inner_text("#map-status")
+
+
+def test_escape_closes_then_empties_the_search(open_map):
+    page = open_map()
+    page.fill("#map-search", "star")
+    assert page.locator("#map-options li").count() == 8
+    page.press("#map-search", "Escape")
+    assert not page.locator("#map-options").is_visible()
+    assert page.input_value("#map-search") == "star"
+    page.press("#map-search", "Escape")
+    assert page.input_value("#map-search") == ""
+
+
+def test_search_says_what_it_does_not_find(open_map):
+    page = open_map()
+    page.fill("#map-search", "no such <b>title</b>")
+    assert page.inner_text("#map-status") == "No title contains “no such <b>title</b>”."
+    page.press("#map-search", "Enter")
+    assert not page.locator("#map-neighbours").is_visible()
+
+
+def test_search_forgives_accents_case_and_order(open_map):
+    page = open_map()
+    for typed, title in (("THE MATRIX", "Matrix, The (1999)"), ("leon", "Léon: The Prof")):
+        page.fill("#map-search", typed)
+        assert page.locator("#map-options li").first.inner_text().startswith(title)
+
+
+def test_a_click_on_a_point_chooses_it(open_map, contents):
+    page = open_map()
+    chosen = index_of(contents, "Godfather, The (1972)")  # alone at the right end
+    x, y = page.evaluate(
+        f"""(() => {{
+            const plot = document.getElementById('map-plot');
+            const {{ xaxis, yaxis }} = plot._fullLayout;
+            const place = EMBEDLENS.layout.pc[{chosen}];
+            plot.scrollIntoView({{ block: 'center', behavior: 'instant' }});
+            const box = plot.getBoundingClientRect();
+            return [
+                box.x + xaxis._offset + xaxis.d2p(place[0]),
+                box.y + yaxis._offset + yaxis.d2p(place[1]),
+            ];
+        }})()"""
+    )
+    page.mouse.move(x, y)
+    page.wait_for_selector("#map-plot .hovertext")
+    assert "Godfather" in page.locator("#map-plot .hovertext").text_content()
+    page.mouse.click(x, y)
+    page.wait_for_selector("#map-rows tr")
+    assert "Neighbours of Godfather, The (1972)" in page.inner_text("#map-caption")
+
+
+def test_links_of_the_table_lead_on_and_keep_the_focus(open_map, contents):
+    page = open_map("#m144")
+    first = page.locator("#map-rows a").first
+    title = first.inner_text()
+    first.focus()
+    page.keyboard.press("Enter")
+    page.wait_for_function("document.activeElement.id === 'map-neighbours'")
+    assert f"Neighbours of {title}" in page.inner_text("#map-caption")
+    page.go_back()
+    page.wait_for_function(
+        "document.getElementById('map-caption').textContent.includes('Star Wars')"
+    )
+    page.click("#map-clear")
+    assert not page.locator("#map-neighbours").is_visible()
+    assert "#" not in page.url
+    page.reload()
+    assert not page.locator("#map-neighbours").is_visible()
+
+
+@pytest.mark.parametrize("form", ["#m{}", "#m={}"])
+def test_address_keeps_the_choice_of_a_rare_movie(open_map, contents, form):
+    movies = contents["movies"]
+    rare = next(i for i, n in enumerate(movies["n"]) if n <= OFTEN)
+    page = open_map(form.format(movies["id"][rare]))
+    assert page.is_checked("#map-all")
+    assert "all movies are shown now" in page.inner_text("#map-status")
+    expected, _ = neighbours(contents, rare, range(len(movies["id"])))
+    assert [row[1] for row in rows(page)] == [movies["title"][i] for i in expected]
+
+
+@pytest.mark.parametrize("end", ["#m=0", "#m999999", "#m=abc", "#nonsense", "#%E0%A4%A", "#m=1e2"])
+def test_nonsense_in_the_address_is_reported(open_map, contents, end):
+    page = open_map(end)
+    assert "names no movie of this map" in page.inner_text("#map-status")
+    assert not page.locator("#map-neighbours").is_visible()
+    assert len(coordinates(page)) == len(often(contents))
+
+
+def test_a_heading_in_the_address_is_no_nonsense(open_map):
+    assert open_map("#what-the-axes-mean").inner_text("#map-status") == ""
+
+
+def test_suggestions_of_the_text_are_what_they_say(open_map, contents):
+    page = open_map()
+    links = re.findall(
+        r'<a href="#m(\d+)">(.*?) \((\d{4})\)</a>', (ROOT / "book/map.md").read_text()
+    )
+    movies = contents["movies"]
+    for number, title, year in links:
+        page.click(f'a[href="#m{number}"]')
+        page.wait_for_function(
+            f"document.getElementById('map-caption').textContent.includes('{year}')"
+        )
+        words = title.replace("The ", "")
+        i = movies["id"].index(int(number))
+        assert movies["title"][i].startswith(words)
+        assert movies["year"][i] == int(year)
+    assert len(links) == 3
+
+    star_wars, godfather, independence = (movies["id"].index(int(n)) for n, _, _ in links)
+    among = often(contents)
+    first_two = [movies["title"][i] for i in neighbours(contents, star_wars, among)[0][:2]]
+    assert all("Star Wars" in title for title in first_two)
+    pc = np.array(contents["layout"]["pc"])
+    assert pc[godfather, 0] > np.quantile(pc[among, 0], 0.99)
+    near = neighbours(contents, godfather, among)[0]
+    assert sum("Crime" in movies["genres"][i] for i in near) < 5
+    assert np.mean([movies["mean"][i] for i in near]) > 4
+    assert pc[independence, 1] > np.quantile(pc[among, 1], 0.99)
+    assert pc[independence, 0] < np.median(pc[among, 0])
+
+
+def test_theme_switch_recolours_and_keeps_the_choice(open_map):
+    page = open_map("#m144")
+    colour = "document.getElementById('map-plot').layout.font.color"
+    style = "getComputedStyle(document.documentElement)"
+    base = f"{style}.getPropertyValue('--pst-color-text-base').trim()"
+    seen = []
+    for theme in ("light", "dark"):
+        page.evaluate(f"document.documentElement.dataset.theme = '{theme}'")
+        page.wait_for_function(f"{colour} === {base}")
+        seen.append(page.evaluate(colour))
+        drawn = page.evaluate(
+            "getComputedStyle(document.querySelector('#map-plot .xtick text')).fill"
+        )
+        assert drawn == page.evaluate("getComputedStyle(document.body).color")
+    assert seen[0] != seen[1]
+    assert page.locator("#map-rows tr").count() == 10
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_axe_finds_nothing_serious(open_map, theme):
+    page = open_map("#m144")
+    page.evaluate(f"document.documentElement.dataset.theme = '{theme}'")
+    page.fill("#map-search", "star")
+    axe = Axe().run(page, context=".embedlens-map", options={"preload": False})
+    found = axe.response["violations"]
+    assert not [v["id"] for v in found if v["impact"] in ("serious", "critical")]
+
+
+def test_phone_has_no_overflow(open_map):
+    page = open_map("#m144", viewport={"width": 390, "height": 800})
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    box = page.locator("#map-plot .main-svg").first.bounding_box()
+    assert box["x"] >= 0
+    assert box["x"] + box["width"] <= 390
+
+
+def test_page_says_if_the_data_are_missing(built_book, browser):
+    page = browser.new_page()
+    page.route("**/movies-data.js*", lambda route: route.abort())
+    page.goto((built_book / "book/map.html").as_uri())
+    page.wait_for_function("document.getElementById('map-status').textContent !== ''")
+    assert "could not be loaded" in page.inner_text("#map-status")
+    page.close()
+
+
+def test_only_this_page_and_the_chapter_with_sliders_name_plotly(built_book):
+    naming = {
+        page.name
+        for page in (built_book / "book").glob("*.html")
+        if "plotly-basic" in page.read_text()
+    }
+    assert naming == {"map.html", "03_bias_model.html"}
