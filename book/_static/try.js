@@ -204,7 +204,7 @@ document.addEventListener("DOMContentLoaded", () => {
     } catch {
       /* As above: then the link is the way to keep ratings. */
     }
-    if (location.hash.startsWith("#r=")) history.replaceState(null, "", location.pathname);
+    if (location.hash.startsWith("#r=")) history.replaceState(null, "", location.pathname + location.search);
     part("notice").hidden = true;
   }
 
@@ -235,11 +235,13 @@ document.addEventListener("DOMContentLoaded", () => {
     part("ratings").querySelector(`[data-id="${id}"] select`).focus();
   }
 
-  function rate(id, stars) {
-    chosen.set(id, stars);
+  /* The rows stay as they are, so that the control keeps the focus. */
+  function rate(id, control) {
+    control.querySelector('[value=""]')?.remove();
+    chosen.set(id, Number(control.value));
     keep();
-    show();
-    part("ratings").querySelector(`[data-id="${id}"] select`).focus();
+    showAround();
+    showList();
   }
 
   function remove(id) {
@@ -258,7 +260,7 @@ document.addEventListener("DOMContentLoaded", () => {
       control.append(new Option(`${stars} ★`, stars));
     }
     control.value = chosen.get(id) ?? "";
-    control.addEventListener("change", () => rate(id, Number(control.value)));
+    control.addEventListener("change", () => rate(id, control));
     return control;
   }
 
@@ -275,8 +277,14 @@ document.addEventListener("DOMContentLoaded", () => {
       return element("li", { dataset: { id } }, name, starsControl(id, title), button);
     });
     part("ratings").replaceChildren(...rows);
-    part("none").hidden = rows.length > 0;
-    part("tools").hidden = rows.length === 0;
+    showAround();
+  }
+
+  /* What stands around the rows: the tools below, the suggestions above. */
+  function showAround() {
+    part("none").hidden = chosen.size > 0;
+    part("tools").hidden = chosen.size === 0;
+    part("copied").textContent = "";
     const address = location.href.split("#")[0];
     part("link").value = address + formatLink(rated());
     const offered = mostRated.filter((row) => !chosen.has(space.id[row])).slice(0, SHOWN);
@@ -328,6 +336,10 @@ document.addEventListener("DOMContentLoaded", () => {
 
   function show() {
     showRatings();
+    showList();
+  }
+
+  function showList() {
     const ratings = rated();
     const list = rank(space, foldIn(space, ratings), 10, part("order").value);
     const sum = (movie, side) =>
@@ -404,7 +416,7 @@ document.addEventListener("DOMContentLoaded", () => {
     event.preventDefault();
     keys[event.key]();
   });
-  part("order").addEventListener("change", show);
+  part("order").addEventListener("change", showList);
   part("clear").addEventListener("click", () => {
     chosen.clear();
     keep();
