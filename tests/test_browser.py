@@ -337,6 +337,18 @@ def test_every_page_by_keyboard(browser, built_book):
     assert toggles >= 6
 
 
+def test_theme_switches_by_keyboard(browser, built_book):
+    page = browser.new_page()
+    page.goto((built_book / "book/index.html").as_uri())
+    page.locator(".theme-switch-button").focus()
+    modes = []
+    for _ in range(3):
+        page.keyboard.press("Enter")
+        modes.append(page.evaluate("document.documentElement.dataset.mode"))
+    page.close()
+    assert sorted(modes) == ["auto", "dark", "light"]
+
+
 def test_maths_scripts_are_loaded_where_maths_is(light):
     for path, content in light.items():
         asked = any("mathjax" in url for url in content["loaded"])
