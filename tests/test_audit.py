@@ -123,7 +123,7 @@ def test_other_settings_invalidate_the_stored_audit(monkeypatch):
 def test_a_file_that_is_no_report_is_refused(tmp_path, content):
     file = tmp_path / "verdict.json"
     file.write_text(content)
-    with pytest.raises(ValueError, match="not a report of the audit"):
+    with pytest.raises(ValueError, match="not a file that make reproduce wrote"):
         audit.load(file)
     with pytest.raises(FileNotFoundError):
         audit.load(tmp_path / "missing.json")

@@ -2,19 +2,17 @@
 
 import argparse
 import json
-import os
 from pathlib import Path
 import sys
 import time
+
+from embedlens import commands
 
 
 def main(arguments=None):
     """Audit the claims; exit status 1 if one leaves its bound, 130 if interrupted."""
     options = _parser().parse_args(arguments)
-    if os.environ.get("KERAS_BACKEND") != "jax":  # Keras has chosen already; start anew.
-        os.environ["KERAS_BACKEND"] = "jax"
-        command = [sys.executable, "-m", "embedlens", *(arguments or sys.argv[1:])]
-        os.execv(sys.executable, command)
+    commands.restart_on_jax("embedlens", arguments)
     try:
         return reproduce(options)
     except KeyboardInterrupt:
@@ -74,15 +72,17 @@ def _speed(report, n_seeds):
 
 def _parser():
     parser = argparse.ArgumentParser(prog="python -m embedlens", description=__doc__)
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    command = commands.add_parser("reproduce", help="audit every claim of the post")
+    subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
+    command = subparsers.add_parser("reproduce", help="audit every claim of the post")
     command.add_argument("--seeds", type=_at_least(2), default=20, help="number of seeds (20)")
     command.add_argument("--jobs", type=_at_least(1), default=-1, help="processes (one per core)")
     command.add_argument(
         "--plain", type=_at_least(0), default=2, help="seeds to train by plain fit as well (2)"
     )
-    command.add_argument("--output", type=_file_to_write, help="JSON file for the report")
-    command.add_argument("--figure", type=_file_to_write, help="PNG file for the small figure")
+    command.add_argument("--output", type=commands.file_to_write, help="JSON file for the report")
+    command.add_argument(
+        "--figure", type=commands.file_to_write, help="PNG file for the small figure"
+    )
     command.add_argument("--folder", type=Path, help="where finished seeds are kept")
     return parser
 
@@ -94,13 +94,6 @@ def _at_least(least):
         return int(text)
 
     return whole_number
-
-
-def _file_to_write(text):
-    path = Path(text)
-    if path.is_dir() or not path.parent.is_dir():
-        raise argparse.ArgumentTypeError(f"{text!r}: no file in an existing folder")
-    return path
 
 
 if __name__ == "__main__":

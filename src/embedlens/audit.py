@@ -13,7 +13,7 @@ import platform
 import subprocess
 import time
 
-from embedlens import claims, data, factors, published, training
+from embedlens import claims, data, factors, published, results, training
 from embedlens.layers import SimpleEmbedding
 from embedlens.models import BiasOnly, DotWithBias, SimpleDot
 import joblib
@@ -249,9 +249,9 @@ def collect(seeds, folder, measure=measure, jobs=-1):
     kept = {seed: _kept(_file(folder, seed)) for seed in seeds}
     missing = [seed for seed in seeds if kept[seed] is None]
     pool = joblib.Parallel(n_jobs=jobs, return_as="generator_unordered", batch_size=1)
-    results = pool(joblib.delayed(_measured)(measure, seed) for seed in missing)
+    measured = pool(joblib.delayed(_measured)(measure, seed) for seed in missing)
     with tqdm(total=len(seeds), initial=len(seeds) - len(missing), unit="seed") as bar:
-        for seed, measures in results:
+        for seed, measures in measured:
             _keep(_file(folder, seed), measures)
             kept[seed] = measures
             bar.update()
@@ -364,16 +364,8 @@ def load(path):
     ValueError
         If the file is no report, or was made for other claims, settings or data.
     """
-    try:
-        stored = json.loads(Path(path).read_text(encoding="utf-8"))
-        found = {key: stored["provenance"][key] for key in ("data", "claims", "settings")}
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
-        raise ValueError(f"{path}: not a report of the audit ({error}); make reproduce") from error
     present = {"data": dataset_digest(), "claims": claims.digest(), "settings": SETTINGS}
-    other = [key for key, value in present.items() if found[key] != value]
-    if other:
-        raise ValueError(f"{path}: made for other {', '.join(other)}; run make reproduce again")
-    return stored
+    return results.read(path, present, "make reproduce")
 
 
 def assessments(stored):
@@ -448,10 +440,10 @@ def _commit():
     here = Path(__file__).parent
     commands = ["git", "rev-parse", "HEAD"], ["git", "status", "--porcelain", "-uno"]
     try:
-        results = [
+        head, changes = (
             subprocess.run(c, cwd=here, capture_output=True, text=True, check=True).stdout.strip()
             for c in commands
-        ]
+        )
     except (OSError, subprocess.CalledProcessError):
         return None
-    return results[0] + ("+" if results[1] else "")
+    return head + ("+" if changes else "")

@@ -120,8 +120,8 @@ def save_verdict(assessments, path):
     """Save the small figure of the start page, stamped with the values that it shows."""
     set_style()
     shown = [a for a in assessments if a.claim.id in SMALL_FIGURE]
-    fig = forest_plot(shown)
-    fig.savefig(path, dpi=150, metadata={"Source": verdict_stamp(assessments)})
+    fig = forest_plot(shown, width=7.5)
+    fig.savefig(path, dpi=150, bbox_inches="tight", metadata={"Source": verdict_stamp(assessments)})
     plt.close(fig)
 
 

@@ -6,11 +6,8 @@ Run ``python -m embedlens.sweep --output book/results/sweep.json`` (about four m
 import argparse
 from functools import cache
 import json
-import os
-from pathlib import Path
-import sys
 
-from embedlens import audit, data, training
+from embedlens import audit, commands, data, results, training
 from embedlens.models import DotWithBias
 import pandas as pd
 from tqdm import tqdm
@@ -105,16 +102,9 @@ def load(path):
     ValueError
         If the file is no sweep, or was made for other data or settings.
     """
-    try:
-        stored = json.loads(Path(path).read_text(encoding="utf-8"))
-        found = {key: stored["provenance"][key] for key in ("data", "settings")}
-        curves = pd.DataFrame(stored["runs"]).explode(["train_rmse", "valid_rmse"])
-    except (json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path}: not a stored sweep ({error}); run make sweep") from error
     present = {"data": audit.dataset_digest(), "settings": SETTINGS}
-    other = [key for key, value in present.items() if found[key] != value]
-    if other:
-        raise ValueError(f"{path}: made for other {', '.join(other)}; run make sweep again")
+    stored = results.read(path, present, "make sweep")
+    curves = pd.DataFrame(stored["runs"]).explode(["train_rmse", "valid_rmse"])
     curves["epoch"] = curves.groupby(["dim", "movie_dropout", "seed"]).cumcount() + 1
     return curves.astype({"train_rmse": float, "valid_rmse": float}).reset_index(drop=True)
 
@@ -144,12 +134,11 @@ def main(arguments=None):
     parser = argparse.ArgumentParser(
         prog="python -m embedlens.sweep", description=__doc__.splitlines()[0]
     )
-    parser.add_argument("--output", type=_file_to_write, required=True, help="JSON file to write")
+    parser.add_argument(
+        "--output", type=commands.file_to_write, required=True, help="JSON file to write"
+    )
     options = parser.parse_args(arguments)
-    if os.environ.get("KERAS_BACKEND") != "jax":  # Keras has chosen already; start anew.
-        os.environ["KERAS_BACKEND"] = "jax"
-        command = [sys.executable, "-m", "embedlens.sweep", *(arguments or sys.argv[1:])]
-        os.execv(sys.executable, command)
+    commands.restart_on_jax("embedlens.sweep", arguments)
     options.output.write_text(_as_text(sweep()), encoding="utf-8")
     print(f"Written: {options.output}")
 
@@ -187,13 +176,6 @@ def _provenance():
     found = {**audit.provenance(), "settings": SETTINGS}
     del found["claims"]  # no claim is judged here
     return found
-
-
-def _file_to_write(text):
-    path = Path(text)
-    if path.is_dir() or not path.parent.is_dir():
-        raise argparse.ArgumentTypeError(f"{text!r}: no file in an existing folder")
-    return path
 
 
 if __name__ == "__main__":

@@ -1,0 +1,25 @@
+"""What the command lines of the package share."""
+
+import argparse
+import os
+from pathlib import Path
+import sys
+
+
+def file_to_write(text):
+    """Type of an argument: a file, new or not, in a folder that exists."""
+    path = Path(text)
+    if path.is_dir() or not path.parent.is_dir():
+        raise argparse.ArgumentTypeError(f"{text!r}: no file in an existing folder")
+    return path
+
+
+def restart_on_jax(module, arguments):
+    """Start ``python -m module`` anew on the JAX backend, unless this process runs on it.
+
+    Keras chooses its backend when it is imported, which has happened by now.
+    """
+    if os.environ.get("KERAS_BACKEND") != "jax":
+        os.environ["KERAS_BACKEND"] = "jax"
+        arguments = sys.argv[1:] if arguments is None else arguments
+        os.execv(sys.executable, [sys.executable, "-m", module, *arguments])
