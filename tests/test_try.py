@@ -107,6 +107,19 @@ def test_page_and_python_agree(page, space):
                 assert values == pytest.approx(ours[column].tolist(), abs=1e-4), (name, column)
 
 
+def test_ties_go_by_dense_id(page):
+    ids = page.evaluate(
+        """() => {
+      const movies = { id: [9, 2, 5, 3], title: ["", "", "", ""], bias: [1, 1, 1, 1] };
+      const data = { ...EMBEDLENS, movies, vectors: btoa("\\0".repeat(4 * 4 * EMBEDLENS.dim)) };
+      const { spaceOf, foldIn, rank } = EmbedLensTry;
+      const space = spaceOf(data);
+      return rank(space, foldIn(space, [[5, 4]])).map((movie) => movie.id);
+    }"""
+    )
+    assert ids == [2, 3, 9]
+
+
 def test_list_shows_the_ranking_and_its_parts(context, address, space, title_of):
     ratings = {MATRIX: 5.0, STAR_WARS: 4.5, FORREST_GUMP: 1.0}
     page = opened(context, f"{address}#r={MATRIX}:5,{STAR_WARS}:4.5,{FORREST_GUMP}:1")

@@ -328,7 +328,7 @@ document.addEventListener("DOMContentLoaded", () => {
       const { id, cosine, push } = movie.nearest;
       const why =
         `Nearest of your movies: ${titleOf(id)}, which you gave ${chosen.get(id)} ★ ` +
-        `(cosine ${cosine.toFixed(2)}, adds ${signed(push)} to taste)`;
+        `(cosine ${cosine.toFixed(2).replace("-", "−")}, adds ${signed(push)} to taste)`;
       lines.push(element("div", { className: "try-small", textContent: why }));
     }
     return element("li", { dataset: { id: movie.id } }, ...lines);
