@@ -34,7 +34,7 @@ test: $(READY) ## run every test, and every chapter again (a few minutes)
 lab: $(READY) ## open the chapters in JupyterLab, text twins kept in step
 	$(BIN)/jupyter lab --LabApp.default_url=/lab/tree/book
 
-reproduce: $(READY) ## audit every claim over 20 seeds (about 5 minutes)
+reproduce: $(READY) ## audit every claim over 20 seeds (a few minutes)
 	$(BIN)/python -m embedlens reproduce --output book/results/verdict.json \
 		--figure book/_static/verdict.png
 

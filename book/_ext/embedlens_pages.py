@@ -41,10 +41,11 @@ def describe(app, pagename, templatename, context, doctree):
     if pagename == app.config.root_doc:
         context["docstitle"] = app.config.book_subtitle
     text = app.config.page_descriptions.get(pagename)
-    if text and doctree:
-        context["metatags"] += (
-            f'<meta name="description" content="{escape(text)}" />\n'
-        )
+    if text is None:
+        return
+    tag = f'<meta name="description" content="{escape(text)}" />\n'
+    context["metatags"] = context.get("metatags", "") + tag
+    if doctree:  # a page of ours, not one that Sphinx makes
         context["meta"] = {**(context["meta"] or {}), "og:description": text}
 
 
