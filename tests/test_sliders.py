@@ -15,7 +15,7 @@ def page(built_book, browser):
     page.on("request", lambda request: requests.append(request.url))
     page.goto((built_book / "book/03_bias_model.html").as_uri())
     for name in SIDES:
-        page.wait_for_selector(f"#{name} .slider-group")
+        page.wait_for_selector(f"#{name} .main-svg")
     yield page
     assert not [url for url in requests if not url.startswith(("file:", "data:", "blob:"))]
     assert sum("plotly" in url for url in requests) == 1, "loaded once for both"
@@ -31,11 +31,12 @@ def test_slider_shows_the_stored_curves(page, name):
     post = means.loc[sweep.POSTS[SIDES[name]]]
     curve = [post["train_rmse"].to_list(), post["valid_rmse"].to_list()]
     assert page.evaluate(shown) == [pytest.approx(y) for y in curve]
-    rail = page.locator(f"#{name} .slider-rail-touch-rect")
-    rail.scroll_into_view_if_needed()
-    box = rail.bounding_box()
-    page.mouse.click(box["x"] + 3, box["y"] + box["height"] / 2)
-    page.wait_for_function(f"document.getElementById('{name}').layout.sliders[0].active === 0")
+    slider = page.locator(f"#{name}-range")
+    assert slider.get_attribute("aria-valuetext") == f"{sweep.POSTS[SIDES[name]]:g}"
+    slider.focus()
+    page.keyboard.press("Home")
+    assert page.inner_text(f"#{name}-set") == f"{settings[0]:g}"
+    assert slider.get_attribute("aria-valuetext") == f"{settings[0]:g}"
     first = means.loc[settings[0]]
     curve = [first["train_rmse"].to_list(), first["valid_rmse"].to_list()]
     assert page.evaluate(shown) == [pytest.approx(y) for y in curve]

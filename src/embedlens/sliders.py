@@ -8,13 +8,33 @@ from IPython.display import display
 from matplotlib.colors import to_hex
 import plotly.graph_objects as go
 
-# In the book. Lab draws the other part of the output, with its own Plotly.
+COLUMNS = {"train_rmse": "training", "valid_rmse": "validation"}
+
+# In the book, with a slider of the browser's own: the keyboard reaches it. Lab draws the
+# other part of the output, with its own Plotly and its slider.
 PAGE = """\
 <div id="{name}" class="embedlens-plot" role="img" aria-label="{alt}"></div>
+<p class="embedlens-slider">
+<label for="{name}-range">{label}: <output id="{name}-set"></output></label>
+<input id="{name}-range" type="range" min="0" max="{last}" value="{start}">
+</p>
 <script>
 (() => {{
   const figure = {figure};
-  const draw = () => Plotly.newPlot("{name}", figure.data, figure.layout, figure.config);
+  const steps = {steps};
+  const range = document.getElementById("{name}-range");
+  const set = () => {{
+    const step = steps[range.value];
+    document.getElementById("{name}-set").textContent = step.label;
+    range.setAttribute("aria-valuetext", step.label);
+    return step.y;
+  }};
+  const draw = () => {{
+    const y = set();
+    Plotly.newPlot("{name}", figure.data.map((line, i) => ({{ ...line, y: y[i] }})),
+      figure.layout, figure.config);
+    range.addEventListener("input", () => Plotly.restyle("{name}", {{ y: set() }}));
+  }};
   if (window.Plotly) return draw();
   let script = document.getElementById("plotly-script");
   if (!script) {{
@@ -44,15 +64,43 @@ def show(curves, start, label, name, alt):
     alt : str
         Alternative text.
     """
-    figure = _figure(curves, start, label)
-    page = PAGE.format(name=name, alt=html.escape(alt), figure=json.dumps(figure))
+    figure = _figure(curves, start)
+    steps = [
+        {"label": f"{setting:g}", "y": _heights(curves, setting)}
+        for setting in curves.index.unique(0)
+    ]
+    active = list(curves.index.unique(0)).index(start)
+    page = PAGE.format(
+        name=name,
+        alt=html.escape(alt),
+        label=label,
+        start=active,
+        last=len(steps) - 1,
+        figure=json.dumps(figure),
+        steps=json.dumps(steps),
+    )
+    figure["layout"]["sliders"] = [_slider(steps, active, label)]
     content = {"application/vnd.plotly.v1+json": figure, "text/html": page, "text/plain": alt}
     display(content, raw=True)
 
 
-def _figure(curves, start, label):
-    settings = list(curves.index.unique(0))
-    columns = {"train_rmse": "training", "valid_rmse": "validation"}
+def _heights(curves, setting):
+    return [curves.loc[setting][column].to_list() for column in COLUMNS]
+
+
+def _slider(steps, active, label):
+    return {
+        "active": active,
+        "currentvalue": {"prefix": f"{label}: "},
+        "pad": {"t": 55, "b": 10},
+        "steps": [
+            {"label": step["label"], "method": "restyle", "args": [{"y": step["y"]}]}
+            for step in steps
+        ],
+    }
+
+
+def _figure(curves, start):
     looks = [
         {"color": to_hex(figures.OTHER), "dash": "dash", "symbol": "circle"},
         {"color": to_hex(figures.OURS), "dash": "solid", "symbol": "square"},
@@ -68,22 +116,14 @@ def _figure(curves, start, label):
             marker={"color": look["color"], "symbol": look["symbol"], "size": 8},
             hovertemplate="%{y:.2f}",
         )
-        for (column, name), look in zip(columns.items(), looks, strict=True)
+        for (column, name), look in zip(COLUMNS.items(), looks, strict=True)
     ]
-    steps = [
-        {
-            "label": f"{setting:g}",
-            "method": "restyle",
-            "args": [{"y": [curves.loc[setting][column].to_list() for column in columns]}],
-        }
-        for setting in settings
-    ]
-    values = curves[list(columns)].to_numpy()
+    values = curves[list(COLUMNS)].to_numpy()
     grid = {"gridcolor": "rgba(128,128,128,0.3)", "zeroline": False, "fixedrange": True}
     layout = {
         "template": "none",
         "height": 420,
-        "margin": {"l": 55, "r": 10, "t": 30, "b": 10},
+        "margin": {"l": 55, "r": 10, "t": 30, "b": 45},
         "paper_bgcolor": "rgba(0,0,0,0)",
         "plot_bgcolor": "rgba(0,0,0,0)",
         "hovermode": "x unified",
@@ -94,14 +134,6 @@ def _figure(curves, start, label):
             "title": {"text": "RMSE (stars)"},
             "range": [values.min() - 0.02, values.max() + 0.02],
         },
-        "sliders": [
-            {
-                "active": settings.index(start),
-                "currentvalue": {"prefix": f"{label}: "},
-                "pad": {"t": 55, "b": 10},
-                "steps": steps,
-            }
-        ],
     }
     figure = json.loads(go.Figure(lines, layout).to_json())
     return {**figure, "config": {"displayModeBar": False, "displaylogo": False, "responsive": True}}
