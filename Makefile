@@ -29,7 +29,7 @@ pdf: $(READY) ## print the whole book into _build/embedlens.pdf (needs Chromium 
 	$(BIN)/python -m embedlens.pdf
 
 test: $(READY) ## run every test, and every chapter again (a few minutes)
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lab: $(READY) ## open the chapters in JupyterLab, text twins kept in step
 	$(BIN)/jupyter lab --LabApp.default_url=/lab/tree/book

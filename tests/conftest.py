@@ -5,9 +5,6 @@ import subprocess
 import sys
 import tempfile
 
-# Each test process trains for itself: no cached result of another run can help a test.
-os.environ["EMBEDLENS_CACHE"] = tempfile.mkdtemp(prefix="embedlens-test-")
-
 from embedlens import data
 from filelock import FileLock
 import keras
@@ -17,6 +14,11 @@ from playwright.sync_api import sync_playwright
 import pytest
 
 ROOT = Path(__file__).parent.parent
+# Each run trains for itself, once for all its processes: no cached result of another run
+# can help a test.
+IS_WORKER = "PYTEST_XDIST_WORKER" in os.environ
+if not IS_WORKER:
+    os.environ["EMBEDLENS_CACHE"] = tempfile.mkdtemp(prefix="embedlens-test-")
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 # Row-wise training runs on JAX; test_backends.py runs its tests there.
@@ -24,7 +26,8 @@ collect_ignore = [] if keras.backend.backend() == "jax" else ["test_rowwise.py"]
 
 
 def pytest_unconfigure():
-    shutil.rmtree(os.environ["EMBEDLENS_CACHE"], ignore_errors=True)
+    if not IS_WORKER:
+        shutil.rmtree(os.environ["EMBEDLENS_CACHE"], ignore_errors=True)
 
 
 @pytest.fixture

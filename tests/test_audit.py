@@ -9,7 +9,6 @@ import time
 
 from embedlens import __main__ as command
 from embedlens import audit, claims, data, factors, figures
-import joblib
 import numpy as np
 from PIL import Image
 import pytest
@@ -200,21 +199,35 @@ def test_killed_in_the_middle_it_goes_on_without_loss_or_double(tmp_path, end):
     assert [int(seed) for seed in again] == list(range(len(finished), 6))
 
 
-def test_collect_on_a_dask_cluster(tmp_path):
-    distributed = pytest.importorskip("distributed")
-    import cloudpickle
+ON_DASK = """
+import sys
+from dask.distributed import Client, LocalCluster
+from embedlens import audit
+import joblib
 
-    cloudpickle.register_pickle_by_value(sys.modules[__name__])
-    with (
-        distributed.LocalCluster(
-            n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
-        ) as cluster,
-        distributed.Client(cluster),
-        joblib.parallel_config(backend="dask"),
-    ):
-        results = audit.collect(range(5), tmp_path, square, jobs=None)
-    assert results == {seed: square(seed) for seed in range(5)}
-    assert len(list(tmp_path.glob("seed-*.json"))) == 5
+def square(seed):
+    return {"value": seed**2}
+
+if __name__ == "__main__":
+    one_thread = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": None}
+    with LocalCluster(**one_thread) as cluster, Client(cluster) as client:
+        with joblib.parallel_config(backend="dask"):
+            results = audit.collect(range(5), sys.argv[1], square)
+    print(results)
+"""
+
+
+def test_collect_on_a_dask_cluster(tmp_path):
+    """In a process of its own: Dask sets the number of threads for all that follows."""
+    (tmp_path / "on_dask.py").write_text(ON_DASK)
+    done = subprocess.run(
+        [sys.executable, tmp_path / "on_dask.py", tmp_path / "kept"],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout.strip() == str({seed: {"value": float(seed**2)} for seed in range(5)})
+    assert len(list((tmp_path / "kept").glob("seed-*.json"))) == 5
 
 
 @pytest.mark.parametrize(
