@@ -96,7 +96,7 @@ def test_fast_path_matches_plain_fit(name):
     for fast in (True, False):
         training.set_seed(0)
         model = SimpleDot(*counts) if name == "dot" else DotWithBias(*counts, 0.5, 5.0)
-        history = training.train(model, train, valid, epochs=3, fast=fast)
+        history = training.train(model, train, valid, epochs=2, fast=fast)
         ends[fast] = history["valid_rmse"].iloc[-1]
     assert abs(ends[True] - ends[False]) < 0.003, ends
 
