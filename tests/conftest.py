@@ -5,7 +5,7 @@ import subprocess
 import sys
 import tempfile
 
-from embedlens import data
+from embedlens import data, pdf
 from filelock import FileLock
 import keras
 import numpy as np
@@ -19,7 +19,6 @@ ROOT = Path(__file__).parent.parent
 IS_WORKER = "PYTEST_XDIST_WORKER" in os.environ
 if not IS_WORKER:
     os.environ["EMBEDLENS_CACHE"] = tempfile.mkdtemp(prefix="embedlens-test-")
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 # Row-wise training runs on JAX; test_backends.py runs its tests there.
 collect_ignore = [] if keras.backend.backend() == "jax" else ["test_rowwise.py"]
@@ -62,17 +61,20 @@ def built_book(tmp_path_factory):
     return shared / "built/_build/html"
 
 
-@pytest.fixture(scope="module")
-def browser():
-    """A headless Chromium. Per module: while it is open, nbclient finds its event loop taken."""
-    names = (os.environ.get("EMBEDLENS_BROWSER"), *BROWSERS)
-    program = next(filter(None, map(shutil.which, filter(None, names))), None)
-    if program is None:
+@pytest.fixture(scope="session")
+def browser_path():
+    """Path of a browser. Without one the tests that need it say so and skip, but fail in CI."""
+    try:
+        return pdf.find_browser()
+    except FileNotFoundError as error:
         tell = pytest.fail if os.environ.get("CI") else pytest.skip
-        tell("no browser found: install chromium (apt-get install chromium)")
-    quiet = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-sync"]
-    quiet += ["--disable-background-networking", "--disable-component-update"]
+        tell(str(error))
+
+
+@pytest.fixture(scope="module")
+def browser(browser_path):
+    """A headless Chromium. Per module: while it is open, nbclient finds its event loop taken."""
     with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=program, args=quiet)
+        opened = playwright.chromium.launch(executable_path=browser_path, args=pdf.OFFLINE)
         yield opened
         opened.close()

@@ -1,6 +1,5 @@
 """The book as one PDF: printed once, then read."""
 
-import os
 from pathlib import Path
 import re
 import subprocess
@@ -21,12 +20,8 @@ def squeezed(text):
 
 
 @pytest.fixture(scope="module")
-def printed(tmp_path_factory):
+def printed(browser_path, tmp_path_factory):
     """Path of the printed book."""
-    try:
-        pdf.find_browser()
-    except FileNotFoundError as error:
-        needs_browser(error)
     folder = tmp_path_factory.mktemp("pdf")
     build = [Path(sys.executable).with_name("jupyter-book"), "build", ".", "--quiet"]
     strict = ["-W", "-n", "--keep-going", "--path-output", folder]
@@ -36,12 +31,6 @@ def printed(tmp_path_factory):
     assert built.returncode == 0, built.stdout[-3000:] + built.stderr[-3000:]
     pdf.print_book(folder / "_build/singlehtml", folder / "embedlens.pdf", ROOT)
     return folder / "embedlens.pdf"
-
-
-def needs_browser(error):
-    if os.environ.get("CI"):
-        pytest.fail(str(error))
-    pytest.skip(str(error))
 
 
 @pytest.fixture(scope="module")
