@@ -6,7 +6,7 @@ import re
 import subprocess
 import tomllib
 
-from conftest import BROWSERS
+from embedlens.pdf import BROWSERS
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 import pytest
