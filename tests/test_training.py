@@ -109,7 +109,7 @@ def count_trainings(monkeypatch, tmp_path):
 
     def counted(*arguments, train=training.train, **options):
         calls.append(1)
-        return train(*arguments, epochs=1, **options)
+        return train(*arguments, epochs=1, fast=False, **options)
 
     monkeypatch.setattr(training, "train", counted)
     return calls
