@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help book pdf test lab reproduce sweep execute page-data lint lock snapshot clean
+.PHONY: help book pdf test lab reproduce sweep tune costs execute page-data lint lock snapshot clean
 
 help: ## list the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -40,6 +40,12 @@ reproduce: $(READY) ## audit every claim over 20 seeds (a few minutes)
 
 sweep: $(READY) ## train the bias model over dropout and dimensions (about 4 minutes)
 	$(BIN)/python -m embedlens.sweep --output book/results/sweep.json
+
+tune: $(READY) ## search the tuned setting of the bias model (about 4 minutes)
+	$(BIN)/python -m embedlens.tuned --output book/results/tuned.json
+
+costs: $(READY) ## measure what a step costs, batch sizes, lazy updates (about 5 minutes)
+	$(BIN)/python -m embedlens.costs --output book/results/costs.json
 
 execute: $(READY) ## run all chapters from their text twins and store the outputs
 	$(BIN)/python -m embedlens.chapters execute

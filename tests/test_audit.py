@@ -105,9 +105,9 @@ def test_a_changed_claim_invalidates_the_stored_audit(monkeypatch):
 
 
 def test_other_data_invalidate_the_stored_audit(monkeypatch):
-    changed = audit._ratings().copy()
+    changed = data.prepared().copy()
     changed.loc[5, "rating"] = 5.5 - changed.loc[5, "rating"]
-    monkeypatch.setattr(audit, "_ratings", lambda: changed)
+    monkeypatch.setattr(data, "prepared", lambda: changed)
     with pytest.raises(ValueError, match="made for other data"):
         audit.load(STORED)
 
@@ -283,12 +283,12 @@ def test_row_wise_training_says_what_it_needs(tiny_ratings):
     from embedlens.models import SimpleDot
 
     with pytest.raises(RuntimeError, match="KERAS_BACKEND=jax"):
-        rowwise.train(SimpleDot(1, 1), SimpleDot(1, 1), tiny_ratings, tiny_ratings, 0)
+        rowwise.train(SimpleDot, (12, 15), tiny_ratings, tiny_ratings, 0)
 
 
 def test_vector_measures_find_planted_appreciation():
     """Vectors that hold the mean rating: the correct join sees it, the other does not."""
-    movies = factors.movie_table(data.prepare(data.load_movielens()))
+    movies = factors.movie_table(data.prepared())
     rng = np.random.default_rng(0)
     matrix = rng.normal(0, 0.01, (len(movies) + 1, 4))
     matrix[1:, 0] += movies["rating"] - 3.5

@@ -1,6 +1,6 @@
 import os
 
-from embedlens.models import DotWithBias, SimpleDot
+from embedlens.models import DotWithBias, PenalisedDotWithBias, SimpleDot
 import keras
 import numpy as np
 import pytest
@@ -126,3 +126,31 @@ def test_dropout_is_on_in_fit(rate, differs):
     in_fit = model.fit(X, y, verbose=0).history["loss"][0]
     at_rest = model.evaluate(X, y, verbose=0)
     assert (abs(in_fit - at_rest) > 1e-3) == differs
+
+
+def penalised_model(vector_penalty, bias_penalty):
+    options = {"vector_penalty": vector_penalty, "bias_penalty": bias_penalty}
+    return built(PenalisedDotWithBias(N_USERS, N_MOVIES, 0.5, 5.0, DIM, **options))
+
+
+def test_penalty_is_the_mean_over_the_ratings_of_what_they_look_up():
+    model = penalised_model(2.0, 3.0)
+    model(X, training=True)
+    by_hand = [
+        weight * np.mean(np.sum(table(layer)[ids] ** 2, axis=1))
+        for weight, layer, ids in [
+            (2.0, model.user_embedding, X[:, 0]),
+            (2.0, model.movie_embedding, X[:, 1]),
+            (3.0, model.user_bias, X[:, 0]),
+            (3.0, model.movie_bias, X[:, 1]),
+        ]
+    ]
+    assert float(sum(model.losses)) == pytest.approx(sum(by_hand), rel=1e-5)
+
+
+def test_penalty_is_for_training_only_and_changes_no_prediction():
+    model = penalised_model(2.0, 3.0)
+    prediction = model(X)
+    assert not model.losses
+    np.testing.assert_allclose(prediction, bias_by_hand(model, X), rtol=1e-5)
+    np.testing.assert_allclose(model(X, training=True), prediction, rtol=1e-6)

@@ -22,6 +22,7 @@ import pandas as pd
 from tqdm import tqdm
 
 SETTINGS = {"dim": 64, "batch_size": 32, "epochs": 10, "patience": 2}
+OPTIONS = {key: SETTINGS[key] for key in ("epochs", "batch_size", "patience")}
 SYMMETRIC = {"low": -0.05, "high": 0.05}
 SCALE = {"min_rating": data.LOWEST_RATING, "max_rating": data.HIGHEST_RATING}
 POSTS_MODELS = {
@@ -54,10 +55,14 @@ def measure(seed):
     RuntimeError
         If the Keras backend is not JAX.
     """
-    train, valid = data.train_valid_split(_ratings(), seed)
+    from embedlens import rowwise
+
+    ratings = data.prepared()
+    sizes = data.count_users_and_movies(ratings)
+    train, valid = data.train_valid_split(ratings, seed)
     measures = _split_measures(train, valid)
-    for name in MODELS:
-        model, history = _row_wise(name, train, valid, seed)
+    for name, make_model in MODELS.items():
+        model, history = rowwise.train(make_model, sizes, train, valid, seed, **OPTIONS)
         measures |= {f"{name}_{key}": value for key, value in _curve_measures(history).items()}
         if name == "bias":
             measures |= vector_measures(model.movie_embedding.get_weights()[0])
@@ -71,7 +76,7 @@ def measure_without_training():
     -------
     dict of str to float
     """
-    ratings, movies = _ratings(), _movies()
+    ratings, movies = data.prepared(), _movies()
     n_users, n_movies = data.count_users_and_movies(ratings)
     printed, own = _printed()
     same_mean = (own["rating"] - printed["rating"]).abs() <= 0.005 + 1e-9  # to the last digit
@@ -119,7 +124,7 @@ def vector_measures(matrix):
     places = known.index.to_numpy()
     components = factors.principal_components(matrix)
     pc1 = components.scores[:, 0]
-    pc1 = pc1 * np.sign(factors.orient(pc1[places], known["rating"]) @ pc1[places])
+    pc1 = pc1 * factors.sign(pc1[places], known["rating"])
     correlation = factors.correlation_by_shift(pc1, places, known["rating"])
     lowest, highest = factors.found_by_shift(
         pc1,
@@ -153,7 +158,7 @@ def _printed():
 
 def _split_measures(train, valid):
     constant = np.full(len(valid), train["rating"].mean())
-    ratings = _ratings()
+    ratings = data.prepared()
     return {
         "users_unseen": int((~ratings["userIdDense"].isin(train["userIdDense"])).sum()),
         "movies_unseen": ratings["movieIdDense"].nunique() - train["movieIdDense"].nunique(),
@@ -194,32 +199,8 @@ def _comparisons(m):
 
 
 @cache
-def _ratings():
-    return data.prepare(data.load_movielens())
-
-
-@cache
 def _movies():
-    return factors.movie_table(_ratings())
-
-
-def _row_wise(name, train, valid, seed):
-    from embedlens import rowwise
-
-    batch_model = _batch_model(name)
-    training.set_seed(seed)
-    model = MODELS[name](*data.count_users_and_movies(_ratings()))
-    return model, rowwise.train(model, batch_model, train, valid, seed, **_options())
-
-
-@cache
-def _batch_model(name):
-    n = SETTINGS["batch_size"] - 1
-    return MODELS[name](n, n)
-
-
-def _options():
-    return {key: SETTINGS[key] for key in ("epochs", "batch_size", "patience")}
+    return factors.movie_table(data.prepared())
 
 
 def collect(seeds, folder, measure=measure, jobs=-1):
@@ -273,15 +254,15 @@ def compare_with_plain_fit(seeds):
 
     seconds, differences = {"plain": 0.0, "row_wise": 0.0}, []
     runs = [(seed, name) for seed in seeds for name in POSTS_MODELS]
+    sizes = data.count_users_and_movies(data.prepared())
     for seed, name in tqdm(runs, unit="model", desc="plain fit, to compare"):
-        train, valid = data.train_valid_split(_ratings(), seed)
+        train, valid = data.train_valid_split(data.prepared(), seed)
         started = time.perf_counter()
-        _, ours = _row_wise(name, train, valid, seed)
+        _, ours = rowwise.train(MODELS[name], sizes, train, valid, seed, **OPTIONS)
         seconds["row_wise"] += time.perf_counter() - started
         started = time.perf_counter()
         training.set_seed(seed)
-        model = MODELS[name](*data.count_users_and_movies(_ratings()))
-        plain = rowwise.plain_fit(model, train, valid, seed, **_options())
+        plain = rowwise.plain_fit(MODELS[name](*sizes), train, valid, seed, **OPTIONS)
         seconds["plain"] += time.perf_counter() - started
         differences.append(abs(ours["valid_rmse"].iloc[-1] - plain["valid_rmse"].iloc[-1]))
     return {
@@ -376,7 +357,7 @@ def assessments(stored):
 def dataset_digest():
     """SHA-256 of ratings and titles, as joined and numbered."""
     columns = ["userIdDense", "movieIdDense", "rating", "title"]
-    rows = pd.util.hash_pandas_object(_ratings()[columns], index=False)
+    rows = pd.util.hash_pandas_object(data.prepared()[columns], index=False)
     return hashlib.sha256(rows.to_numpy().tobytes()).hexdigest()
 
 

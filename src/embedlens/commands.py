@@ -1,8 +1,10 @@
 """What the command lines of the package share."""
 
 import argparse
+import json
 import os
 from pathlib import Path
+import subprocess
 import sys
 
 
@@ -12,6 +14,32 @@ def file_to_write(text):
     if path.is_dir() or not path.parent.is_dir():
         raise argparse.ArgumentTypeError(f"{text!r}: no file in an existing folder")
     return path
+
+
+def in_own_process(arguments, **environment):
+    """Run ``python -m`` with these arguments in a new process.
+
+    Returns
+    -------
+    object
+        What the last line of its output holds, read as JSON.
+
+    Raises
+    ------
+    RuntimeError
+        If it fails. What it says on stderr is shown as it comes.
+    """
+    done = subprocess.run(
+        [sys.executable, "-m", *arguments],
+        env={**os.environ, **environment},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    if done.returncode != 0:
+        raise RuntimeError(
+            f"python -m {' '.join(arguments)}: exit status {done.returncode}; it says why above"
+        )
+    return json.loads(done.stdout.splitlines()[-1])
 
 
 def restart_on_jax(module, arguments):

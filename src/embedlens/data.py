@@ -2,6 +2,7 @@
 
 import csv
 from dataclasses import dataclass
+from functools import cache
 from importlib import resources
 import io
 from pathlib import Path
@@ -105,6 +106,18 @@ def prepare(data):
     joined["userIdDense"] = dense_ids(joined["userId"])
     joined["movieIdDense"] = dense_ids(joined["movieId"])
     return joined
+
+
+@cache
+def prepared():
+    """Prepare the embedded ratings once a process. Shared: copy before you change a row.
+
+    Returns
+    -------
+    pandas.DataFrame
+        As from `prepare`.
+    """
+    return prepare(load_movielens())
 
 
 def dense_ids(ids):

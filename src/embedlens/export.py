@@ -104,8 +104,7 @@ def components(matrix, movies):
     known = factors.often_rated(joined)
     known = known[known["year"].notna()]
     for name, along in [("PC1", "rating"), ("PC2", "year"), ("PC3", "year")]:
-        if (known[name] * (known[along] - known[along].mean())).sum() < 0:
-            joined[name] *= -1
+        joined[name] *= factors.sign(known[name], known[along])
     return joined[["PC1", "PC2", "PC3"]]
 
 

@@ -52,7 +52,12 @@ def principal_components(matrix, centre=False):
 
 def orient(scores, reference):
     """Flip `scores` (shape (n,)) if they fall where `reference` rises."""
-    return scores * (1 if np.corrcoef(scores, reference)[0, 1] >= 0 else -1)
+    return scores * sign(scores, reference)
+
+
+def sign(scores, reference):
+    """1 if `scores` rise with `reference` (both of shape (n,)), else -1."""
+    return 1 if np.corrcoef(scores, reference)[0, 1] >= 0 else -1
 
 
 def movie_table(ratings):

@@ -4,10 +4,10 @@ Run ``python -m embedlens.sweep --output book/results/sweep.json`` (about four m
 """
 
 import argparse
-from functools import cache
+from functools import cache, partial
 import json
 
-from embedlens import audit, commands, data, results, training
+from embedlens import audit, commands, data, results
 from embedlens.models import DotWithBias
 import pandas as pd
 from tqdm import tqdm
@@ -56,12 +56,11 @@ def run(dim, movie_dropout, seed, epochs=SETTINGS["epochs"]):
     """
     from embedlens import rowwise
 
-    train, valid = data.train_valid_split(_ratings(), seed)
-    batch_model = _batch_model(dim, movie_dropout)
-    training.set_seed(seed)
-    model = _model(*data.count_users_and_movies(_ratings()), dim, movie_dropout)
+    ratings = data.prepared()
+    sizes = data.count_users_and_movies(ratings)
+    train, valid = data.train_valid_split(ratings, seed)
     options = {**SETTINGS, "epochs": epochs}
-    return rowwise.train(model, batch_model, train, valid, seed, **options)
+    return rowwise.train(_maker(dim, movie_dropout), sizes, train, valid, seed, **options)[1]
 
 
 def sweep():
@@ -143,27 +142,16 @@ def main(arguments=None):
     print(f"Written: {options.output}")
 
 
-def _model(n_users, n_movies, dim, movie_dropout):
-    return DotWithBias(
-        n_users,
-        n_movies,
-        data.LOWEST_RATING,
-        data.HIGHEST_RATING,
+@cache
+def _maker(dim, movie_dropout):
+    return partial(
+        DotWithBias,
+        min_rating=data.LOWEST_RATING,
+        max_rating=data.HIGHEST_RATING,
         dim=dim,
         user_dropout=movie_dropout / 2,
         movie_dropout=movie_dropout,
     )
-
-
-@cache
-def _batch_model(dim, movie_dropout):
-    n = SETTINGS["batch_size"] - 1
-    return _model(n, n, dim, movie_dropout)
-
-
-@cache
-def _ratings():
-    return data.prepare(data.load_movielens())
 
 
 def _as_text(report):

@@ -43,16 +43,29 @@ def predict(model, ratings):
     return model.predict(data.inputs(ratings), batch_size=4096, verbose=0).ravel()
 
 
-def train(model, train_ratings, valid_ratings, epochs=10, batch_size=32, patience=2, fast=True):
+def train(
+    model,
+    train_ratings,
+    valid_ratings,
+    epochs=10,
+    batch_size=32,
+    patience=2,
+    learning_rate=0.001,
+    fast=True,
+):
     """Train with the post's settings: Adam, MSE, early stopping on the validation loss.
 
     Parameters
     ----------
     model : keras.Model
-    train_ratings, valid_ratings : pandas.DataFrame
+    train_ratings : pandas.DataFrame
         As from `data.train_valid_split`.
+    valid_ratings : pandas.DataFrame or None
+        None: no validation, and all epochs are run.
     epochs, batch_size, patience : int
         The post's: at most 10 epochs of batches of 32, patience 2.
+    learning_rate : float or keras.optimizers.schedules.LearningRateSchedule
+        The post's by default, which is Keras' default.
     fast : bool, default True
         Compile with XLA and run 100 steps per call from Python. The arithmetic is the
         same but for the random bits of dropout; False is Keras' plain path, kept for
@@ -63,28 +76,35 @@ def train(model, train_ratings, valid_ratings, epochs=10, batch_size=32, patienc
     pandas.DataFrame
         One row per epoch: epoch (from 1), train_rmse and valid_rmse in stars.
         train_rmse is the running value while the weights move, with dropout on.
+        Without validation there is no column valid_rmse.
 
     Notes
     -----
     As in the post, the weights are those of the last epoch, not of the best.
     """
     speed = {"jit_compile": True, "steps_per_execution": 100} if fast else {"jit_compile": False}
-    model.compile(loss="mse", optimizer="adam", **speed)
+    validation = {}
+    if valid_ratings is not None:
+        validation = {
+            "validation_data": (data.inputs(valid_ratings), data.targets(valid_ratings)),
+            "validation_batch_size": 4096 if fast else None,
+            "callbacks": [keras.callbacks.EarlyStopping(patience=patience)],
+        }
+    adam = keras.optimizers.Adam(learning_rate)
+    model.compile(loss="mse", optimizer=adam, metrics=["mse"], **speed)
     history = model.fit(
         data.inputs(train_ratings),
         data.targets(train_ratings),
         epochs=epochs,
         batch_size=batch_size,
-        validation_data=(data.inputs(valid_ratings), data.targets(valid_ratings)),
-        validation_batch_size=4096 if fast else None,
-        callbacks=[keras.callbacks.EarlyStopping(patience=patience)],
         verbose=0,
+        **validation,
     ).history
+    curves = {"train_rmse": "mse", "valid_rmse": "val_mse"}
     return pd.DataFrame(
         {
-            "epoch": np.arange(1, len(history["loss"]) + 1),
-            "train_rmse": np.sqrt(history["loss"]),
-            "valid_rmse": np.sqrt(history["val_loss"]),
+            "epoch": np.arange(1, len(history["mse"]) + 1),
+            **{name: np.sqrt(history[key]) for name, key in curves.items() if key in history},
         }
     )
 

@@ -1,0 +1,105 @@
+import json
+from pathlib import Path
+
+from embedlens import costs, data, training
+from embedlens.models import DotWithBias
+import numpy as np
+import pytest
+
+STORED = Path(__file__).parent.parent / "book/results/costs.json"
+SIZES = (12, 15)
+NO_DROPOUT = {"user_dropout": 0.0, "movie_dropout": 0.0}
+
+
+@pytest.fixture(scope="module")
+def stored():
+    return costs.load(STORED)
+
+
+def one_epoch(model, ratings):
+    x, y = data.inputs(ratings), data.targets(ratings)
+    model(x)
+    before = [weights.copy() for weights in model.get_weights()]
+    model.compile(loss="mse", optimizer="adam", jit_compile=False)
+    history = model.fit(x, y, batch_size=32, shuffle=False, verbose=0).history
+    return before, model.get_weights(), history[next(iter(history))][0]
+
+
+def part(until):
+    training.set_seed(0)
+    return costs.Part(*SIZES, 0.5, 5.0, dim=6, until=until, **NO_DROPOUT)
+
+
+def test_whole_step_of_the_profile_is_the_step_of_keras(tiny_ratings):
+    _, ours, _ = one_epoch(part("update"), tiny_ratings)
+    training.set_seed(0)
+    model = DotWithBias(*SIZES, 0.5, 5.0, dim=6, **NO_DROPOUT)
+    before, theirs, _ = one_epoch(model, tiny_ratings)
+    for a, b, start in zip(ours, theirs, before, strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-6)
+        assert np.abs(a - start).max() > 1e-3
+
+
+@pytest.mark.parametrize("until", ["nothing", "prediction", "gradients"])
+def test_partial_steps_leave_the_weights(tiny_ratings, until):
+    before, after, _ = one_epoch(part(until), tiny_ratings)
+    for a, b in zip(before, after, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_partial_steps_do_what_they_say(tiny_ratings):
+    """The loss that comes back holds what was worked out, so that nothing is skipped."""
+    batch = tiny_ratings.head(32)
+    _, _, nothing = one_epoch(part("nothing"), batch)
+    assert nothing == pytest.approx(batch["rating"].sum(), rel=1e-5)
+    model = part("prediction")
+    _, _, loss = one_epoch(model, batch)
+    assert loss == pytest.approx(
+        training.rmse(batch["rating"], training.predict(model, batch)) ** 2, rel=1e-4
+    )
+    _, _, with_gradients = one_epoch(part("gradients"), batch)
+    assert abs(with_gradients - loss) > 1e-3
+
+
+def test_bandwidth_counts_two_arrays_read_and_one_written(monkeypatch):
+    ticks = iter([0.0, 0.0, 1.0, 3.0, 3.0, 3.0, 4.0, 9.0])
+    monkeypatch.setattr(costs.time, "perf_counter", lambda: next(ticks))
+    assert costs.bandwidth(1000, seconds=5) == pytest.approx(3 * 4 * 1000 / 1.0)
+
+
+def test_limit_on_paper_is_that_of_the_model(stored):
+    ratings = data.prepared()
+    model = DotWithBias(*data.count_users_and_movies(ratings), 0.5, 5.0)
+    model(data.inputs(ratings.head(1)))
+    assert stored["limits"]["parameters"] == model.count_params()
+    assert stored["limits"]["dense_bytes"] == 28 * model.count_params()
+
+
+def test_medians_run_each_way_in_turn(monkeypatch):
+    monkeypatch.setitem(costs.SETTINGS, "repeats", 3)
+    calls = []
+    found = costs._medians({"a": lambda: calls.append("a"), "b": lambda: calls.append("b")})
+    assert "".join(calls) == "ab" * 4
+    assert set(found) == {"a", "b"}
+    assert all(value >= 0 for value in found.values())
+
+
+def test_stored_costs_are_complete(stored):
+    assert [row["batch_size"] for row in stored["batch_sizes"]] == costs.SETTINGS["batch_sizes"]
+    for row in stored["batch_sizes"]:
+        assert len(row["rmse"]) == len(costs.SETTINGS["seeds"])
+        assert all(0.8 < value < 1.05 for value in row["rmse"])
+        assert row["dense"] > 0
+        assert row["row_wise"] > 0
+    for name in ("exact", "lazy"):
+        curves = np.array(stored["lazy"][name]["valid_rmse"])
+        assert curves.shape == (len(costs.SETTINGS["lazy_seeds"]), costs.SETTINGS["epochs"])
+    assert set(stored["profile"]) >= {"nothing", "gradients", "update", "validation", "fit", "fast"}
+    provenance = json.loads(STORED.read_text())["provenance"]
+    assert not provenance["commit"].endswith("+"), "made from uncommitted code"
+
+
+def test_other_settings_invalidate_the_stored_costs(monkeypatch):
+    monkeypatch.setitem(costs.SETTINGS, "epochs", 3)
+    with pytest.raises(ValueError, match="made for other settings; run make costs"):
+        costs.load(STORED)
