@@ -14,14 +14,14 @@ from embedlens.models import PenalisedDotWithBias
 import keras
 from tqdm import tqdm
 
-# Found by `search`; tests hold them against the stored search.
+# Found by `search` (rounded); tests hold them against the stored search.
 SETTINGS = {
     "batch_size": 1024,
-    "learning_rate": 0.01344029,
+    "learning_rate": 0.01344,
     "epochs": 7,
     "dim": 16,
-    "vector_penalty": 0.1156204,
-    "bias_penalty": 0.000386302,
+    "vector_penalty": 0.1156,
+    "bias_penalty": 0.000386,
 }
 SEARCH = {
     "split": 0,
