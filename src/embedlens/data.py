@@ -16,12 +16,14 @@ import zlib
 from embedlens import releases
 import numpy as np
 import pandas as pd
+from tqdm import tqdm
 
 RATINGS_COLUMNS = {"userId": "int64", "movieId": "int64", "rating": "float64"}
 MOVIES_COLUMNS = {"movieId": "int64", "title": "str", "genres": "str"}
 LOWEST_RATING, HIGHEST_RATING, RATING_STEP = 0.5, 5.0, 0.5
 
 DAT_SEPARATOR = "\x1f"  # in place of "::": pandas parses fast by a single character only
+ROWS_AT_A_TIME = 10**6
 
 
 @dataclass(frozen=True)
@@ -241,13 +243,13 @@ def _read_table(file, columns):
         with file.open() as stream:
             _check_first_lines(file, stream, columns)
         with file.open() as stream:
-            table = pd.read_csv(stream, dtype=columns, **_format(file, columns))
+            table = _parse(file, stream, columns)
     except (ValueError, OverflowError, csv.Error):
         table = _read_again(file, columns)
     if table.empty:
         raise ValueError(f"{file.name}: there is a header but no row")
     table.index += file.first_line
-    return table[list(columns)]
+    return table
 
 
 def _with_one_separator(file):
@@ -262,12 +264,13 @@ def _with_one_separator(file):
     return _File(file.name, partial(io.BytesIO, content))
 
 
-def _format(file, columns):
-    options = {"keep_default_na": False, "skip_blank_lines": False}
+def _parts(file, stream, columns, dtype):
+    """Parse a million rows at a time."""
+    options = {"dtype": dtype, "keep_default_na": False, "skip_blank_lines": False}
     if file.is_dat:
         names = _dat_columns(columns)
         options |= {"sep": DAT_SEPARATOR, "quoting": csv.QUOTE_NONE, "header": None, "names": names}
-    return options
+    return pd.read_csv(stream, chunksize=ROWS_AT_A_TIME, **options)
 
 
 def _dat_columns(columns):
@@ -290,18 +293,23 @@ def _check_first_lines(file, stream, columns):
         raise ValueError(f"{file.name}: {expected}, saw {len(first)}")
 
 
+def _parse(file, stream, columns):
+    with _parts(file, stream, columns, dtype=columns) as parts:
+        shown = tqdm(parts, desc=f"reading {file.name}", unit=" million rows", delay=2)
+        return pd.concat([part[list(columns)] for part in shown])
+
+
 def _read_again(file, columns):
     """Say what is wrong with a file. Blank lines at its end are not: give its table then."""
     content = _text(file)
-    options = _format(file, columns)
     try:
         _check_first_lines(file, io.BytesIO(content), columns)
         try:
-            return pd.read_csv(io.BytesIO(content), dtype=columns, **options)
+            return _parse(file, io.BytesIO(content), columns)
         except (ValueError, OverflowError) as error:
             if isinstance(error, pd.errors.ParserError):
                 raise
-            with pd.read_csv(io.BytesIO(content), dtype="str", chunksize=10**6, **options) as parts:
+            with _parts(file, io.BytesIO(content), columns, dtype="str") as parts:
                 _explain_numbers(file, parts, columns)
             raise
     except (pd.errors.ParserError, csv.Error) as error:

@@ -6,7 +6,6 @@ import time
 
 from embedlens.cache import cache_folder
 import pooch
-from tqdm import tqdm
 
 ADDRESS = "https://files.grouplens.org/datasets/movielens/{name}.zip"
 
@@ -89,8 +88,7 @@ def _download(name, path):
 
 def _download_zip(address, path, pup):
     """Download as pooch does, but refuse the page of an error or a login as such."""
-    with tqdm(desc=address.rsplit("/")[-1], unit="B", unit_scale=True) as bar:
-        pooch.HTTPDownloader(progressbar=bar, chunk_size=2**16)(address, path, pup)
+    pooch.HTTPDownloader(progressbar=True, chunk_size=2**16)(address, path, pup)
     with open(path, "rb") as file:
         start = file.read(60)
     if not start.startswith(b"PK"):
