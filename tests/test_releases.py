@@ -386,3 +386,11 @@ def test_bad_rows_far_apart_are_shown_with_their_lines(tmp_path, monkeypatch):
     files = dat_files() | {"ratings.dat": "\n".join(rows).encode()}
     with pytest.raises(ValueError, match=r"line 7: .*line 20: .*line 21: .* and 1 more"):
         data.load_movielens(save(tmp_path / "own", files))
+
+
+def test_ids_beyond_32_bits_are_told_apart(tmp_path):
+    """All pairs are the same number, 2**32 + 7, in the quick search for pairs that come twice."""
+    movies = [(7, "A (1999)", "Drama"), (2**32 + 7, "B (2000)", "Drama")]
+    ratings = [(1, 7, 4.0, 1), (2**32 + 1, 7, 2.5, 1), (2**32, 2**32 + 7, 1.0, 1)]
+    files = {"ratings.dat": as_dat(ratings), "movies.dat": as_dat(movies)}
+    expect(data.load_movielens(save(tmp_path / "own", files)), ratings, movies)

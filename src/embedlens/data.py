@@ -74,9 +74,7 @@ def load_movielens(source=None):
     _check_ids(ratings_file.name, ratings, ["userId", "movieId"])
     _check_ids(movies_file.name, movies, ["movieId"])
     _check_scale(ratings_file.name, ratings)
-    _check_unique(
-        ratings_file.name, ratings, ["userId", "movieId"], "this user rated this movie twice"
-    )
+    _check_pairs(ratings_file.name, ratings)
     _check_unique(movies_file.name, movies, ["movieId"], "this movie is defined twice")
     return MovieLens(ratings.reset_index(drop=True), movies.reset_index(drop=True))
 
@@ -357,6 +355,15 @@ def _check_scale(name, ratings):
     on_scale = rating.between(LOWEST_RATING, HIGHEST_RATING) & (rating % RATING_STEP == 0)
     reason = f"not on the scale of {LOWEST_RATING} to {HIGHEST_RATING} in steps of {RATING_STEP}"
     _raise_for(name, ratings.loc[~on_scale, ["rating"]], reason)
+
+
+def _check_pairs(name, ratings):
+    # Equal pairs give equal numbers. To sort these takes a fifth of the time of `duplicated`,
+    # which then need not look at most files.
+    numbers = np.sort((ratings["userId"].to_numpy() << 32) + ratings["movieId"].to_numpy())
+    if (numbers[1:] == numbers[:-1]).any():
+        reason = "this user rated this movie twice"
+        _check_unique(name, ratings, ["userId", "movieId"], reason)
 
 
 def _check_unique(name, table, columns, reason):
