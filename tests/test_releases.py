@@ -22,7 +22,7 @@ RATINGS = [(1, 30, 2.5, 978300760), (1, 10, 5.0, 978302109), (2, 30, 0.5, 978301
 WHOLE_STARS = [(user, movie, np.ceil(stars), time) for user, movie, stars, time in RATINGS]
 MOVIES = [
     (10, "Misérables, Les (1995)", "Drama|Musical"),
-    (20, 'Star Wars: Episode IV - "A New Hope" (1977)', "Sci-Fi"),
+    (20, '"Great Performances": Cats (1998)', "Musical"),
     (30, "Heat (1995)", "Crime"),
 ]
 
