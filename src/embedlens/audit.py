@@ -14,6 +14,7 @@ import subprocess
 import time
 
 from embedlens import claims, data, factors, published, results, training
+from embedlens.cache import cache_folder
 from embedlens.layers import SimpleEmbedding
 from embedlens.models import BiasOnly, DotWithBias, SimpleDot
 import joblib
@@ -364,7 +365,7 @@ def dataset_digest():
 def default_folder():
     """Where finished seeds are kept: a folder of its own for each state of code and data."""
     key = hashlib.sha256(f"{training.fingerprint()} {dataset_digest()} {SETTINGS}".encode())
-    return training.cache_folder() / "audit" / key.hexdigest()[:16]
+    return cache_folder() / "audit" / key.hexdigest()[:16]
 
 
 def _as_json(assessment):

@@ -2,16 +2,15 @@
 
 import hashlib
 from importlib import metadata
-import os
 from pathlib import Path
 
 from embedlens import data
+from embedlens.cache import cache_folder
 from embedlens.models import DotWithBias
 import joblib
 import keras
 import numpy as np
 import pandas as pd
-import platformdirs
 
 
 def set_seed(seed):
@@ -137,11 +136,6 @@ def trained_bias_model(ratings, seed=0):
     model = _bias_model(ratings)
     model.set_weights(weights)
     return model, history
-
-
-def cache_folder():
-    """Folder for what may be reused: EMBEDLENS_CACHE, or where the platform keeps caches."""
-    return Path(os.environ.get("EMBEDLENS_CACHE") or platformdirs.user_cache_dir("embedlens"))
 
 
 def fingerprint():
