@@ -18,9 +18,11 @@ Keras cannot convert to a tensor.
 import argparse
 import json
 import os
+import re
 import sys
 import threading
 import time
+import traceback
 import zlib
 
 from embedlens import commands, data, training
@@ -47,10 +49,10 @@ def join(address, hosts, host, arrival_timeout=300, peer_timeout=30):
         How many hosts there are, and the number of this one, from 0.
     arrival_timeout : int
         Seconds to wait for all hosts. Then the process ends with a message and status 1:
-        JAX itself would abort it without one.
+        JAX itself would abort it with a message that names no address.
     peer_timeout : int
         Seconds without a sign of life after which a host counts as dead. JAX then aborts
-        the processes of the others, if a broken connection has not ended them before.
+        the others, unless a broken connection has ended them before.
     """
 
     def give_up():
@@ -185,8 +187,8 @@ def main(arguments=None):
     options = parser.parse_args(arguments)
     if not 0 <= options.host < options.hosts:
         parser.error(f"--host {options.host}: must lie between 0 and --hosts {options.hosts} - 1")
-    if options.hosts > 1 and not options.address:
-        parser.error("--address is missing: HOST:PORT of host 0, the same on every host")
+    if options.hosts > 1 and not re.fullmatch(r".+:\d+", options.address or ""):
+        parser.error("--address must be HOST:PORT of host 0, the same on every host")
     commands.restart_on_jax("embedlens.distribute", arguments)
     ratings = data.prepare(data.load_movielens(options.data))
     if options.hosts > 1:
@@ -201,8 +203,12 @@ def main(arguments=None):
         model, history = train(
             ratings, options.seed, options.epochs, options.batch_size, options.sharded
         )
-    except jax.errors.JaxRuntimeError as error:
-        _end(f"host {options.host}: a connection broke; another host has died ({error})")
+    except (Exception, KeyboardInterrupt) as error:  # a broken connection has many types
+        traceback.print_exc()
+        _end(
+            f"host {options.host} of {options.hosts} stops: {error!r}. If a connection broke, "
+            f"another host has ended before: look at its messages. Then start all hosts again"
+        )
     held = rows_held(model)
     if options.weights:
         np.savez(options.weights, **held)
@@ -269,7 +275,7 @@ def _report(options, history, held):
 
 
 def _end(message):
-    """End now: Python's own way out would wait for hosts that do not answer."""
+    """End at once: on the usual way out JAX waits for hosts that do not answer."""
     print(f"embedlens.distribute: {message}", file=sys.stderr, flush=True)
     os._exit(1)
 
@@ -291,7 +297,12 @@ def _parser():
     add("address", None, "HOST:PORT of host 0, the same on every host")
     add("hosts", 1, "how many (default: 1)", type=int)
     add("host", 0, "number of this one, from 0 (default: 0)", type=int)
-    add("sharded", False, "cut the tables by rows over the hosts", action="store_true")
+    parser.add_argument(
+        "--sharded",
+        action="store_true",
+        default=os.environ.get("EMBEDLENS_SHARDED") == "1",
+        help="cut the tables by rows over the hosts (by environment: 1)",
+    )
     add("data", None, "folder or zip file of a MovieLens release (default: the embedded one)")
     add("seed", 0, "default: 0", type=int)
     add("epochs", 2, "default: 2", type=_positive)
