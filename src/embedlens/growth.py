@@ -295,15 +295,16 @@ class _Clock(keras.callbacks.Callback):
 
 
 class _TimedModel(DotWithBias):
-    """Notes when it is asked to predict, as training does at the end of each epoch."""
+    """Notes when it has predicted, as training lets it do at the end of each epoch."""
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
-        self.asked = []
+        self.epochs_ended = []
 
     def predict(self, *args, **kwargs):
-        self.asked.append(time.perf_counter())
-        return super().predict(*args, **kwargs)
+        prediction = super().predict(*args, **kwargs)
+        self.epochs_ended.append(time.perf_counter())
+        return prediction
 
 
 def _model(n_users, n_movies, kind=DotWithBias):
@@ -331,7 +332,7 @@ def _fit_with(fit, clock, *args, callbacks, **options):
 def _time_row_wise(train, valid, sizes, budget, batch_size):
     """The second of two whole epochs, with validation: the first compiles."""
     model = _train_row_wise(partial(_model, kind=_TimedModel), sizes, train, valid, batch_size)
-    first, second = model.asked
+    first, second = model.epochs_ended
     steps = _n_steps(train, batch_size)
     return {
         "seconds": second - first,
@@ -395,7 +396,7 @@ def _number_of_ratings(text):
     try:
         number = float(text)
     except ValueError:
-        number = 0
+        number = 0.0
     if not (number.is_integer() and number >= 10_000):
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1e4 on")
     return int(number)
