@@ -212,9 +212,11 @@ def draw(runs, ax=None):
     """
     ax = ax or plt.gca()
     sizes = np.array([runs["size"].min(), runs["size"].max()])
-    for slope, start in ((1, runs["seconds"].min() / 3), (2, runs["seconds"].min())):
-        ax.plot(sizes, start * (sizes / sizes[0]) ** slope, ":", color="0.6", zorder=1)
-        ax.annotate(f"slope {slope}", (sizes[1], start * (sizes[1] / sizes[0]) ** slope))
+    for slope in (1, 2):
+        guide = runs["seconds"].min() / 3 * (sizes / sizes[0]) ** slope
+        ax.plot(sizes, guide, ":", color="0.5", zorder=1)
+        place = {"xytext": (6, 0), "textcoords": "offset points", "va": "center"}
+        ax.annotate(f"slope {slope}", (sizes[1], guide[1]), **place)
     for (way, marker), color in zip(zip(WAYS, MARKERS, strict=False), COLORS, strict=False):
         some = runs[runs["way"] == way].sort_values("size")
         ax.plot(some["size"], some["seconds"], color=color, marker=marker, label=WAYS[way].label)
@@ -223,7 +225,7 @@ def draw(runs, ax=None):
     hollow = {"marker": "o", "color": "0.4", "mfc": "white", "linestyle": ""}
     ax.plot([], [], **hollow, label="extrapolated from a part")
     ax.set(xscale="log", yscale="log", xlabel="Ratings", ylabel="Seconds per epoch")
-    ax.legend()
+    ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2, frameon=False)
     return ax
 
 
@@ -330,23 +332,24 @@ def _fit_with(fit, clock, *args, callbacks, **options):
 
 
 def _time_row_wise(train, valid, sizes, budget, batch_size):
-    """The second of two whole epochs, with validation: the first compiles."""
-    model = _train_row_wise(partial(_model, kind=_TimedModel), sizes, train, valid, batch_size)
-    first, second = model.epochs_ended
+    """Whole epochs, with validation, after a first that compiles; several if they are short."""
+    epochs = 2 + 300_000 // len(train)
+    make_model = partial(_model, kind=_TimedModel)
+    model = _train_row_wise(make_model, sizes, train, valid, epochs, batch_size)
     steps = _n_steps(train, batch_size)
     return {
-        "seconds": second - first,
+        "seconds": float(np.median(np.diff(model.epochs_ended))),
         "steps": steps,
-        "steps_timed": steps,
+        "steps_timed": steps * (epochs - 1),
         "extrapolated": False,
     }
 
 
-def _train_row_wise(make_model, sizes, train, valid, batch_size):
+def _train_row_wise(make_model, sizes, train, valid, epochs, batch_size):
     from embedlens import rowwise
 
     model, batch_model = make_model(*sizes), make_model(batch_size - 1, batch_size - 1)
-    options = {"epochs": 2, "patience": 2, "batch_size": batch_size}
+    options = {"epochs": epochs, "patience": epochs, "batch_size": batch_size}
     rowwise.train(model, batch_model, train, valid, SETTINGS["seed"], **options)
     return model
 
