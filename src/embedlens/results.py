@@ -1,6 +1,7 @@
-"""Stored results of longer runs: read, and refused if they are about something else."""
+"""Results of longer runs: kept one by one, stored, refused if they are about something else."""
 
 import json
+import os
 from pathlib import Path
 
 
@@ -35,3 +36,34 @@ def read(path, present, command):
     if other:
         raise ValueError(f"{path}: made for other {', '.join(other)}; run {command} again")
     return stored
+
+
+def keep(file, result):
+    """Write one finished result as JSON: complete or not at all."""
+    part = file.with_suffix(f".{os.getpid()}.part")
+    part.write_text(json.dumps(result), encoding="utf-8")
+    os.replace(part, file)
+
+
+def kept(file):
+    """Return what `keep` wrote to `file`, or None if there is nothing, or nothing whole."""
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except (FileNotFoundError, json.JSONDecodeError):
+        return None
+
+
+def as_text(report):
+    """Write a report of ``runs`` and ``provenance`` with a line per run: differences can be read.
+
+    Parameters
+    ----------
+    report : dict
+
+    Returns
+    -------
+    str
+        JSON.
+    """
+    runs = ",\n".join(json.dumps(run) for run in report["runs"])
+    return f'{{"runs": [\n{runs}\n],\n"provenance": {json.dumps(report["provenance"])}}}\n'
