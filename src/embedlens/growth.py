@@ -8,7 +8,6 @@ finished is kept, so that an interrupted run goes on where it stopped.
 import argparse
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 import hashlib
 import json
 import os
@@ -19,7 +18,7 @@ import sys
 import tempfile
 import time
 
-from embedlens import audit, commands, data, figures, results, synthetic, training
+from embedlens import audit, commands, data, figures, results, synthetic, training, tuned
 from embedlens.models import DotWithBias
 import keras
 from matplotlib import pyplot as plt
@@ -30,6 +29,7 @@ from tqdm import tqdm
 SIZES = [100_000, 1_000_000, 10_000_000, 25_000_000]
 SETTINGS = {"dim": 64, "batch_size": 32, "seed": 0, "valid_share": 0.01, "most_valid": 20_000}
 BUDGET = 60  # seconds for a way that would take hours
+LONG = 600_000  # ratings: with fewer in an epoch, the median of several is taken
 WARM_UP = 2  # calls: the first compiles
 COLORS, MARKERS = (figures.POST, figures.OTHER, figures.OURS, "C3"), "sDo^"
 
@@ -68,7 +68,10 @@ WAYS = {
     "row_wise": Way(
         "row-wise, batches of 32",
         "jax",
-        lambda *given: _time_row_wise(*given, batch_size=SETTINGS["batch_size"]),
+        lambda *given: _time_row_wise(*given),
+    ),
+    "tuned": Way(
+        "row-wise, tuned setting, batches of 1,024", "jax", lambda *given: _time_tuned(*given)
     ),
 }
 
@@ -173,8 +176,7 @@ def load(path):
     ValueError
         If the file holds no measurements, or was made with other settings.
     """
-    command = "python -m embedlens.growth"
-    stored = results.read(path, {"settings": _all_settings()}, command)
+    stored = results.read(path, {"settings": _all_settings()}, "make growth")
     runs = pd.DataFrame(stored["runs"])
     runs["seconds_per_rating"] = runs["seconds"] / runs["n_train"]
     return runs
@@ -296,62 +298,46 @@ class _Clock(keras.callbacks.Callback):
         }
 
 
-class _TimedModel(DotWithBias):
-    """Notes when it has predicted, as training lets it do at the end of each epoch."""
-
-    def __init__(self, *args, **kwargs):
-        super().__init__(*args, **kwargs)
-        self.epochs_ended = []
-
-    def predict(self, *args, **kwargs):
-        prediction = super().predict(*args, **kwargs)
-        self.epochs_ended.append(time.perf_counter())
-        return prediction
-
-
-def _model(n_users, n_movies, kind=DotWithBias):
-    return kind(n_users, n_movies, data.LOWEST_RATING, data.HIGHEST_RATING, dim=SETTINGS["dim"])
-
-
-def _n_steps(train, batch_size):
-    return -(-len(train) // batch_size)
-
-
 def _time_fit(train, valid, sizes, budget, fast):
-    """With the settings of `training.train`, which has no callback: the model brings it along."""
     batch_size = SETTINGS["batch_size"]
-    clock = _Clock(_n_steps(train, batch_size), budget)
-    model = _model(*sizes)
-    model.fit = partial(_fit_with, model.fit, clock)
-    training.train(model, train, valid, epochs=1, batch_size=batch_size, fast=fast)
+    clock = _Clock(-(-len(train) // batch_size), budget)
+    model = _make_model(*sizes)
+    training.train(model, train, valid, 1, batch_size, fast=fast, callbacks=[clock])
     return clock.found()
 
 
-def _fit_with(fit, clock, *args, callbacks, **options):
-    return fit(*args, callbacks=[*callbacks, clock], **options)
+def _time_row_wise(train, valid, sizes, budget):
+    return _time_epochs(
+        len(train), sizes, train, valid, _make_model, batch_size=SETTINGS["batch_size"]
+    )
 
 
-def _time_row_wise(train, valid, sizes, budget, batch_size):
+def _time_tuned(train, valid, sizes, budget):
+    found = tuned.SETTINGS
+    make_model = tuned.maker(found["dim"], found["vector_penalty"], found["bias_penalty"])
+    return _time_epochs(len(train), sizes, train, valid, make_model, batch_size=found["batch_size"])
+
+
+def _time_epochs(n_train, sizes, train, valid, make_model, batch_size):
     """Whole epochs, with validation, after a first that compiles; several if they are short."""
-    epochs = 2 + 300_000 // len(train)
-    make_model = partial(_model, kind=_TimedModel)
-    model = _train_row_wise(make_model, sizes, train, valid, epochs, batch_size)
-    steps = _n_steps(train, batch_size)
+    from embedlens import rowwise
+
+    epochs = 2 + LONG // n_train
+    options = {"epochs": epochs, "patience": epochs, "batch_size": batch_size, "progress": True}
+    _, history = rowwise.train(make_model, sizes, train, valid, SETTINGS["seed"], **options)
+    steps = -(-n_train // batch_size)
     return {
-        "seconds": float(np.median(np.diff(model.epochs_ended))),
+        "seconds": float(history["seconds"].iloc[1:].median()),
         "steps": steps,
         "steps_timed": steps * (epochs - 1),
         "extrapolated": False,
     }
 
 
-def _train_row_wise(make_model, sizes, train, valid, epochs, batch_size):
-    from embedlens import rowwise
-
-    model, batch_model = make_model(*sizes), make_model(batch_size - 1, batch_size - 1)
-    options = {"epochs": epochs, "patience": epochs, "batch_size": batch_size}
-    rowwise.train(model, batch_model, train, valid, SETTINGS["seed"], **options)
-    return model
+def _make_model(n_users, n_movies):
+    return DotWithBias(
+        n_users, n_movies, data.LOWEST_RATING, data.HIGHEST_RATING, dim=SETTINGS["dim"]
+    )
 
 
 GENERATE = """
@@ -408,7 +394,11 @@ def _number_of_ratings(text):
 def _all_settings():
     """Ours and the generator's, as they come out of JSON."""
     names = ["RELEASES", "LEAST", "USER_SPREAD", "TOP_SHARE", "DECLINE"]
-    return {**SETTINGS, **{name.lower(): getattr(synthetic, name) for name in names}}
+    return {
+        **SETTINGS,
+        "tuned": tuned.SETTINGS,
+        **{name.lower(): getattr(synthetic, name) for name in names},
+    }
 
 
 def _provenance():

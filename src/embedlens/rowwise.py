@@ -11,6 +11,7 @@ beside the fading one. Terms die out before the two differ by more than 8 % of e
 """
 
 from functools import cache, partial
+import time
 
 from embedlens import data, training
 import jax
@@ -71,7 +72,8 @@ def train(
     -------
     model : keras.Model
     history : pandas.DataFrame
-        As from `training.train`; without validation there is no column valid_rmse.
+        As from `training.train`, and seconds: of each epoch with its validation. The first
+        includes compiling.
 
     Raises
     ------
@@ -104,7 +106,9 @@ def train(
         total = 0.0
         end = (number + 1) * n_steps
         calls = range(0, n_steps, steps_per_call)
-        for start in tqdm(calls, desc=f"epoch {number + 1}", disable=not progress):
+        for start in tqdm(
+            calls, desc=f"epoch {number + 1}", leave=False, disable=not progress or n_calls == 1
+        ):
             part = order[start * batch_size : (start + steps_per_call) * batch_size]
             batches = _batches(x[part], y[part], batch_size, steps_per_call)
             now = number * n_steps + np.arange(start, start + steps_per_call)
@@ -151,14 +155,15 @@ def plain_fit(
     Returns
     -------
     pandas.DataFrame
-        As from `training.train`.
+        As the history from `train`.
     """
-    model.compile(loss="mse", optimizer=keras.optimizers.Adam(learning_rate))
+    adam = keras.optimizers.Adam(learning_rate)
+    model.compile(loss="mse", optimizer=adam, metrics=["mse"])
     x, y = data.inputs(train_ratings), data.targets(train_ratings)
 
     def one_epoch(number, order):
         fitted = model.fit(x[order], y[order], batch_size, epochs=1, shuffle=False, verbose=0)
-        return np.sqrt(fitted.history["loss"][0])
+        return np.sqrt(fitted.history["mse"][0])
 
     predict = partial(training.predict, model)
     return _epochs(one_epoch, predict, len(x), valid_ratings, seed, epochs, patience)
@@ -169,13 +174,14 @@ def _epochs(one_epoch, predict, n, valid_ratings, seed, epochs, patience):
     orders = np.random.default_rng(seed)
     rows, best = [], 0
     for number in range(epochs):
-        rows.append({"epoch": number + 1, "train_rmse": one_epoch(number, orders.permutation(n))})
-        if valid_ratings is None:
-            continue
-        rows[-1]["valid_rmse"] = training.rmse(valid_ratings["rating"], predict(valid_ratings))
-        if rows[-1]["valid_rmse"] < rows[best]["valid_rmse"]:
-            best = number
-        if number - best >= patience:
+        started = time.perf_counter()
+        row = {"epoch": number + 1, "train_rmse": one_epoch(number, orders.permutation(n))}
+        if valid_ratings is not None:
+            row["valid_rmse"] = training.rmse(valid_ratings["rating"], predict(valid_ratings))
+            if number == 0 or row["valid_rmse"] < rows[best]["valid_rmse"]:
+                best = number
+        rows.append({**row, "seconds": time.perf_counter() - started})
+        if valid_ratings is not None and number - best >= patience:
             break
     return pd.DataFrame(rows)
 

@@ -5,7 +5,6 @@ Run ``python -m embedlens.sweep --output book/results/sweep.json`` (about four m
 
 import argparse
 from functools import cache, partial
-import json
 
 from embedlens import audit, commands, data, results
 from embedlens.models import DotWithBias
@@ -138,7 +137,7 @@ def main(arguments=None):
     )
     options = parser.parse_args(arguments)
     commands.restart_on_jax("embedlens.sweep", arguments)
-    options.output.write_text(_as_text(sweep()), encoding="utf-8")
+    options.output.write_text(results.as_text(sweep()), encoding="utf-8")
     print(f"Written: {options.output}")
 
 
@@ -152,12 +151,6 @@ def _maker(dim, movie_dropout):
         user_dropout=movie_dropout / 2,
         movie_dropout=movie_dropout,
     )
-
-
-def _as_text(report):
-    """Write JSON with a line per run, so that a difference can be read."""
-    runs = ",\n".join(json.dumps(run) for run in report["runs"])
-    return f'{{"runs": [\n{runs}\n],\n"provenance": {json.dumps(report["provenance"])}}}\n'
 
 
 def _provenance():

@@ -51,6 +51,7 @@ def train(
     patience=2,
     learning_rate=0.001,
     fast=True,
+    callbacks=(),
 ):
     """Train with the post's settings: Adam, MSE, early stopping on the validation loss.
 
@@ -69,6 +70,8 @@ def train(
         Compile with XLA and run 100 steps per call from Python. The arithmetic is the
         same but for the random bits of dropout; False is Keras' plain path, kept for
         comparison.
+    callbacks : list of keras.callbacks.Callback
+        Besides early stopping.
 
     Returns
     -------
@@ -82,12 +85,12 @@ def train(
     As in the post, the weights are those of the last epoch, not of the best.
     """
     speed = {"jit_compile": True, "steps_per_execution": 100} if fast else {"jit_compile": False}
-    validation = {}
+    validation = {"callbacks": [*callbacks]}
     if valid_ratings is not None:
         validation = {
             "validation_data": (data.inputs(valid_ratings), data.targets(valid_ratings)),
             "validation_batch_size": 4096 if fast else None,
-            "callbacks": [keras.callbacks.EarlyStopping(patience=patience)],
+            "callbacks": [keras.callbacks.EarlyStopping(patience=patience), *callbacks],
         }
     adam = keras.optimizers.Adam(learning_rate)
     model.compile(loss="mse", optimizer=adam, metrics=["mse"], **speed)
