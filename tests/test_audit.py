@@ -8,7 +8,7 @@ import sys
 import time
 
 from embedlens import __main__ as command
-from embedlens import audit, claims, data, factors, figures
+from embedlens import audit, claims, data, factors, figures, results
 import numpy as np
 from PIL import Image
 import pytest
@@ -161,7 +161,7 @@ def test_a_failing_seed_loses_no_other(tmp_path):
 
     with pytest.raises(OSError, match="out of luck"):
         audit.collect(range(4), tmp_path, fails_at_two, jobs=1)
-    assert audit._kept(tmp_path / "seed-00001.json") == {"value": 1}
+    assert results.kept(tmp_path / "seed-00001.json") == {"value": 1}
     assert len(audit.collect(range(4), tmp_path, square, jobs=1)) == 4
 
 
@@ -252,12 +252,12 @@ def test_bad_arguments_get_a_usage_error(capsys, arguments, message):
 
 def test_a_claim_out_of_its_bound_ends_with_status_1(monkeypatch, tmp_path, stored, capsys):
     for seed in (0, 1):
-        audit._keep(audit._file(tmp_path, seed), stored["seeds"][str(seed)])
+        results.keep(audit._file(tmp_path, seed), stored["seeds"][str(seed)])
     monkeypatch.setenv("KERAS_BACKEND", "jax")
     arguments = ["reproduce", "--seeds", "2", "--plain", "0", "--folder", str(tmp_path)]
     assert command.main(arguments) == 0
     moved = {**stored["seeds"]["1"], "bias_last": 1.5}
-    audit._keep(audit._file(tmp_path, 1), moved)
+    results.keep(audit._file(tmp_path, 1), moved)
     assert command.main(arguments) == 1
     assert "Out of its bound of 0.85 to 0.89" in capsys.readouterr().out
 

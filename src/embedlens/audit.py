@@ -6,8 +6,6 @@ dropout. Finished seeds are kept, so that an interrupted audit goes on where it 
 
 from functools import cache, partial
 import hashlib
-import json
-import os
 from pathlib import Path
 import platform
 import subprocess
@@ -246,13 +244,13 @@ def collect(seeds, folder, measure=measure, jobs=-1):
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     seeds = list(dict.fromkeys(seeds))
-    kept = {seed: _kept(_file(folder, seed)) for seed in seeds}
+    kept = {seed: results.kept(_file(folder, seed)) for seed in seeds}
     missing = [seed for seed in seeds if kept[seed] is None]
     pool = joblib.Parallel(n_jobs=jobs, return_as="generator_unordered", batch_size=1)
     measured = pool(joblib.delayed(_measured)(measure, seed) for seed in missing)
     with tqdm(total=len(seeds), initial=len(seeds) - len(missing), unit="seed") as bar:
         for seed, measures in measured:
-            _keep(_file(folder, seed), measures)
+            results.keep(_file(folder, seed), measures)
             kept[seed] = measures
             bar.update()
     return kept
@@ -413,19 +411,6 @@ def _measured(measure, seed):
 
 def _file(folder, seed):
     return folder / f"seed-{seed:05d}.json"
-
-
-def _kept(file):
-    try:
-        return json.loads(file.read_text(encoding="utf-8"))
-    except (FileNotFoundError, json.JSONDecodeError):
-        return None
-
-
-def _keep(file, measures):
-    part = file.with_suffix(f".{os.getpid()}.part")
-    part.write_text(json.dumps(measures), encoding="utf-8")
-    os.replace(part, file)
 
 
 def _processor():

@@ -14,6 +14,17 @@ def file_to_write(text):
     return path
 
 
+def at_least(least):
+    """Type of an argument: a whole number, `least` or more."""
+
+    def whole_number(text):
+        if not text.isdecimal() or int(text) < least:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {least} on")
+        return int(text)
+
+    return whole_number
+
+
 def restart_on_jax(module, arguments):
     """Start ``python -m module`` anew on the JAX backend, unless this process runs on it.
 

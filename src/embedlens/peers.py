@@ -26,7 +26,7 @@ DRAWS = 300
 
 
 class Part(NamedTuple):
-    """Ratings: users and movies (int32, from 1) and ratings (float32, stars), each of shape (n,)."""
+    """Ratings, arrays of shape (n,): users, movies (int32, from 1), ratings (float32, stars)."""
 
     users: np.ndarray
     movies: np.ndarray
@@ -136,7 +136,7 @@ def lenskit_als():
 
 
 def fastai_collab():
-    """fastai's `collab_learner`. Unknown users and movies: by the row `#na#`; y_range as taught."""
+    """The `collab_learner` of fastai. Unknown users and movies: by its row ``#na#``."""
     from fastai.collab import TabularCollab, collab_learner
     from fastai.data.block import TransformBlock
     from fastai.tabular.core import Categorify

@@ -1,6 +1,7 @@
 """Stored results of longer runs: read, and refused if they are about something else."""
 
 import json
+import os
 from pathlib import Path
 
 
@@ -35,3 +36,18 @@ def read(path, present, command):
     if other:
         raise ValueError(f"{path}: made for other {', '.join(other)}; run {command} again")
     return stored
+
+
+def kept(file):
+    """Read what `keep` wrote; None if there is nothing, or no JSON."""
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except (FileNotFoundError, json.JSONDecodeError):
+        return None
+
+
+def keep(file, content):
+    """Write `content` as JSON, so that the file is complete or not there."""
+    part = file.with_suffix(f".{os.getpid()}.part")
+    part.write_text(json.dumps(content), encoding="utf-8")
+    os.replace(part, file)
