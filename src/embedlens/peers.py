@@ -302,7 +302,7 @@ def main(arguments=None, contestants=CONTESTANTS, versions=VERSIONS, warm_up=Non
     if warm_up:
         short = split._replace(train=split.train.head(warm_up), valid=split.valid.head(warm_up))
         _, found["compile_seconds"] = _timed(lambda: fit(short))
-    found = {key: value and round(value, 3) for key, value in found.items()}
+    found = {key: value and round(value, 6) for key, value in found.items()}
     names = versions[options.name.split("-")[0]]
     found["versions"] = {name: metadata.version(name) for name in names}
     found["versions"]["python"] = platform.python_version()
