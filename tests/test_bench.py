@@ -195,6 +195,7 @@ def test_labels_of_the_figure_overlap_nothing_and_lie_inside():
     ]
     report = {"runs": runs, "missing": {}, "medians": bench.medians(runs)}
     fig = bench.draw(report, bench.CONTESTANTS)
+    fig.set_dpi(150)  # as the command saves it
     fig.canvas.draw()
     (ax,) = fig.axes
     boxes = [text.get_window_extent() for text in ax.texts]

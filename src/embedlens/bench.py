@@ -478,14 +478,14 @@ def _label(ax, points, labels):
     pixels = ax.transData.transform(points)
     taken = [Bbox([(x - 7, y - 7), (x + 7, y + 7)]) for x, y in pixels]
     for (x, y), point, text in zip(pixels, points, labels, strict=True):
-        label = ax.annotate(text, point, xytext=(0, 0), textcoords="offset pixels", fontsize=9)
+        label = ax.annotate(text, point, xytext=(0, 0), textcoords="offset points", fontsize=9)
         size = label.get_window_extent(renderer)
         for dx, dy in _places(size.width, size.height):
             box = Bbox.from_bounds(x + dx, y + dy, size.width, size.height)
             within = inside.x0 <= box.x0 and box.x1 <= inside.x1 and inside.y0 <= box.y0
             if within and box.y1 <= inside.y1 and not box.count_overlaps(taken):
                 break
-        label.xyann = dx, dy
+        label.xyann = dx * 72 / fig.dpi, dy * 72 / fig.dpi  # points: true at any resolution
         taken.append(box)
 
 
