@@ -4,9 +4,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PIP := $(BIN)/python -m pip --disable-pip-version-check
+PEERS := surprise lenskit fastai myfm
 
 .DEFAULT_GOAL := help
-.PHONY: help book pdf test lab reproduce sweep tune costs execute page-data lint lock snapshot clean
+.PHONY: help book pdf test lab reproduce sweep tune costs growth bench execute page-data \
+	peer-locks lint lock snapshot clean
 
 help: ## list the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -47,11 +49,26 @@ tune: $(READY) ## search the tuned setting of the bias model (about 4 minutes)
 costs: $(READY) ## measure what a step costs, batch sizes, lazy updates (about 5 minutes)
 	$(BIN)/python -m embedlens.costs --output book/results/costs.json
 
+growth: $(READY) ## measure epochs of up to 25 million made-up ratings (about 20 minutes)
+	$(BIN)/python -m embedlens.growth --output book/results/growth.json
+
 execute: $(READY) ## run all chapters from their text twins and store the outputs
 	$(BIN)/python -m embedlens.chapters execute
 
 page-data: $(READY) ## export the trained model for the pages one can play with (a minute)
 	$(BIN)/python -m embedlens.export
+
+bench: $(READY) $(PEERS:%=.venv-peers/%/.ready) ## time training beside other libraries (about 20 minutes; 13 GB at first)
+	$(BIN)/python -m embedlens.bench --output book/results/bench.json \
+		--figure book/_static/bench.png
+
+# A peer that cannot be installed is reported as missing, with the end of its log.
+.venv-peers/%/.ready: peers/%.lock
+	@echo "Setting up .venv-peers/$*"
+	@rm -rf $(@D) && mkdir -p .venv-peers
+	@{ $(PYTHON) -m venv $(@D) && $(@D)/bin/python -m pip --disable-pip-version-check install \
+		--quiet --require-hashes -r $< && touch $@; } > .venv-peers/$*.log 2>&1 || \
+		{ rm -rf $(@D); echo "failed, see .venv-peers/$*.log"; }
 
 lint: $(READY) ## check style (ruff)
 	$(BIN)/ruff check .
@@ -64,6 +81,14 @@ lock: $(READY) ## resolve pyproject.toml anew: requirements.lock and environment
 		--output-file requirements.lock
 	@$(MAKE) --no-print-directory environment.yml
 
+peer-locks: $(READY) ## resolve the dependency groups of pyproject.toml anew: peers/*.lock
+	$(PIP) install --quiet uv
+	for peer in $(PEERS); do \
+		$(BIN)/uv pip compile --group pyproject.toml:$$peer --universal --python-version 3.11 \
+			--generate-hashes --no-emit-index-url --no-annotate --no-header --quiet --upgrade \
+			--output-file peers/$$peer.lock || exit 1; \
+	done
+
 environment.yml: requirements.lock
 	@{ echo "# Made from requirements.lock by 'make lock'; do not edit."; \
 	   echo "name: embedlens"; echo "channels: [conda-forge]"; echo "dependencies:"; \
@@ -75,5 +100,5 @@ snapshot: $(READY) ## rebuild the embedded data and verify their digests
 	$(BIN)/python -m embedlens.snapshot.rebuild
 
 clean: ## remove all that the commands made
-	rm -rf _build $(VENV) .pytest_cache .ruff_cache
+	rm -rf _build $(VENV) .venv-peers .pytest_cache .ruff_cache
 	find . -name __pycache__ -prune -exec rm -rf {} +

@@ -74,10 +74,17 @@ def _parser():
     parser = argparse.ArgumentParser(prog="python -m embedlens", description=__doc__)
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
     command = subparsers.add_parser("reproduce", help="audit every claim of the post")
-    command.add_argument("--seeds", type=_at_least(2), default=20, help="number of seeds (20)")
-    command.add_argument("--jobs", type=_at_least(1), default=-1, help="processes (one per core)")
     command.add_argument(
-        "--plain", type=_at_least(0), default=2, help="seeds to train by plain fit as well (2)"
+        "--seeds", type=commands.at_least(2), default=20, help="number of seeds (20)"
+    )
+    command.add_argument(
+        "--jobs", type=commands.at_least(1), default=-1, help="processes (one per core)"
+    )
+    command.add_argument(
+        "--plain",
+        type=commands.at_least(0),
+        default=2,
+        help="seeds to train by plain fit as well (2)",
     )
     command.add_argument("--output", type=commands.file_to_write, help="JSON file for the report")
     command.add_argument(
@@ -85,15 +92,6 @@ def _parser():
     )
     command.add_argument("--folder", type=Path, help="where finished seeds are kept")
     return parser
-
-
-def _at_least(least):
-    def whole_number(text):
-        if not text.isdecimal() or int(text) < least:
-            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {least} on")
-        return int(text)
-
-    return whole_number
 
 
 if __name__ == "__main__":

@@ -42,6 +42,17 @@ def in_own_process(arguments, **environment):
     return json.loads(done.stdout.splitlines()[-1])
 
 
+def at_least(least):
+    """Type of an argument: a whole number, `least` or more."""
+
+    def whole_number(text):
+        if not text.isdecimal() or int(text) < least:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {least} on")
+        return int(text)
+
+    return whole_number
+
+
 def restart_on_jax(module, arguments):
     """Start ``python -m module`` anew on the JAX backend, unless this process runs on it.
 
