@@ -156,18 +156,22 @@ def test_finished_runs_are_kept_and_a_damaged_one_is_made_again(tiny_ratings, fa
 
 
 def run(name, **measured):
-    filled = dict.fromkeys(bench.MEASURES, 1.0) | measured
+    filled = dict.fromkeys(bench.MEASURES, 1.0) | {"fit_seconds": 2.0} | measured
+    del filled["train_seconds"]
     return {"name": name, "split": 0, "repeat": 0, **filled, "versions": {"lib": "1.2"}}
 
 
 def test_medians_are_of_each_contestants_own_runs():
     seconds = [9.0, 1.0, 2.0]
     runs = [run("a", fit_seconds=s, compile_seconds=None) for s in seconds] + [run("b", rmse=0.5)]
+    runs[-1] |= {"fit_seconds": 5.0, "compile_seconds": 4.0}
     medians = bench.medians(runs)
-    assert medians["a"]["fit_seconds"] == 2.0
+    assert medians["a"]["train_seconds"] == 2.0
+    assert medians["b"]["train_seconds"] == 1.0
     assert medians["a"]["compile_seconds"] is None
     assert medians["a"]["n_runs"] == 3
-    assert medians["b"] == {"n_runs": 1, **dict.fromkeys(bench.MEASURES, 1.0), "rmse": 0.5}
+    others = {"compile_seconds": 4.0, "rmse": 0.5}
+    assert medians["b"] == {"n_runs": 1, **dict.fromkeys(bench.MEASURES, 1.0), **others}
 
 
 def test_table_has_the_best_first():

@@ -373,10 +373,9 @@ def draw(report, contestants):
             legend, marker, color = kinds[kind]
             xy = [(measured["train_seconds"], measured["rmse"]) for _, measured in own]
             ax.plot(*zip(*xy, strict=True), marker, color=color, markersize=8, label=legend)
-            for x, y, compiling in [
-                (*at, m["compile_seconds"]) for at, (_, m) in zip(xy, own, strict=True)
-            ]:
-                ax.plot([x, x + (compiling or 0)], [y, y], color=color, linewidth=1, alpha=0.5)
+            for (x, y), (_, measured) in zip(xy, own, strict=True):
+                end = x + (measured["compile_seconds"] or 0)
+                ax.hlines(y, x, end, color=color, linewidth=1, alpha=0.5)
             points += xy
             labels += [contestants[name].label for name, _ in own]
     ax.set_xscale("log")
