@@ -46,7 +46,7 @@ sweep: $(READY) ## train the bias model over dropout and dimensions (about 4 min
 tune: $(READY) ## search the tuned setting of the bias model (about 4 minutes)
 	$(BIN)/python -m embedlens.tuned --output book/results/tuned.json
 
-costs: $(READY) ## measure what a step costs, batch sizes, lazy updates (about 5 minutes)
+costs: $(READY) ## measure what a step costs, batch sizes, lazy updates (about 8 minutes)
 	$(BIN)/python -m embedlens.costs --output book/results/costs.json
 
 growth: $(READY) ## measure epochs of up to 25 million made-up ratings (about 20 minutes)
@@ -59,7 +59,7 @@ page-data: $(READY) ## export the trained model for the pages one can play with 
 	$(BIN)/python -m embedlens.export
 
 bench: $(READY) $(PEERS:%=.venv-peers/%/.ready) ## time training beside other libraries (about 20 minutes; 13 GB at first)
-	$(BIN)/python -m embedlens.bench --output book/results/bench.json \
+	$(BIN)/python -m embedlens.bench --splits 0 1 2 3 4 --repeats 1 --output book/results/bench.json \
 		--figure book/_static/bench.png
 
 # A peer that cannot be installed is reported as missing, with the end of its log.

@@ -94,6 +94,9 @@ def test_stored_costs_are_complete(stored):
     for name in ("exact", "lazy"):
         curves = np.array(stored["lazy"][name]["valid_rmse"])
         assert curves.shape == (len(costs.SETTINGS["lazy_seeds"]), costs.SETTINGS["epochs"])
+    assert [(row["batch_size"], row["hosts"]) for row in stored["hosts"]] == [
+        (size, n) for size in costs.SETTINGS["host_batch_sizes"] for n in (1, 2)
+    ]
     assert set(stored["profile"]) >= {"nothing", "gradients", "update", "validation", "fit", "fast"}
     provenance = json.loads(STORED.read_text())["provenance"]
     assert not provenance["commit"].endswith("+"), "made from uncommitted code"

@@ -169,10 +169,9 @@ def measure(name, contestant, split_file):
     dict
         rmse: of the validation part, in stars. fit_seconds: from arrays to a trained model, in a
         process that has trained nothing before; tracing and compiling count. compile_seconds:
-        a second fit in the same process, of a new model of the same size, to one batch alone,
-        which is next to nothing but tracing and compiling (None for the peers). import_seconds:
-        from the start of the process until all is imported. predict_seconds: the validation
-        part. memory_mb: peak, in millions of bytes, after prediction. versions, by name.
+        as `ours.compile_seconds` says (None for the peers). import_seconds: from the start of
+        the process until all is imported. predict_seconds: the validation part. memory_mb:
+        peak, in millions of bytes, after prediction. versions, by name.
 
     Raises
     ------

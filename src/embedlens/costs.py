@@ -7,6 +7,11 @@ are medians over repetitions, each way in turn, so that a slow minute meets all 
 import argparse
 from functools import cache, partial
 import json
+from pathlib import Path
+import socket
+import subprocess
+import sys
+import tempfile
 import time
 
 from embedlens import audit, commands, data, results
@@ -22,6 +27,7 @@ SETTINGS = {
     "seeds": [0, 1, 2],
     "epochs": 10,
     "lazy_seeds": [0, 1, 2, 3, 4],
+    "host_batch_sizes": [32, 1024],
 }
 # Adam reads weight, two moments and gradient of each parameter, and writes the first three.
 BYTES_PER_PARAMETER = 7 * 4
@@ -215,12 +221,31 @@ def limits():
     }
 
 
+def hosts():
+    """Train by `distribute` on one local process and on two: seconds of the second epoch.
+
+    Two processes share the cores of this machine, so this shows what talking costs, not
+    what a second machine would bring.
+
+    Returns
+    -------
+    list of dict
+        batch_size (of all hosts together), hosts, seconds.
+    """
+    return [
+        {"batch_size": size, "hosts": n, "seconds": _distributed_seconds(n, size)}
+        for size in tqdm(SETTINGS["host_batch_sizes"], unit="batch size")
+        for n in (1, 2)
+    ]
+
+
 # Each part runs in a process of its own, on its backend.
 PARTS = {
     "profile": (profile, "tensorflow"),
     "limits": (limits, "jax"),
     "batch_sizes": (by_batch_size, "jax"),
     "lazy": (lazy, "jax"),
+    "hosts": (hosts, "jax"),
 }
 
 
@@ -234,7 +259,7 @@ def load(path):
     Returns
     -------
     dict
-        By part: see `profile`, `limits`, `by_batch_size` and `lazy`.
+        By part: see `profile`, `limits`, `by_batch_size`, `lazy` and `hosts`.
 
     Raises
     ------
@@ -273,6 +298,24 @@ def main(arguments=None):
 @cache
 def _bias_maker(model=DotWithBias, **options):
     return partial(model, min_rating=data.LOWEST_RATING, max_rating=data.HIGHEST_RATING, **options)
+
+
+def _distributed_seconds(n_hosts, batch_size):
+    with socket.socket() as free, tempfile.TemporaryDirectory() as folder:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+        history = Path(folder) / "history.json"
+        command = [sys.executable, "-m", "embedlens.distribute", "--address", address]
+        command += ["--hosts", str(n_hosts), "--batch-size", str(batch_size)]
+        command += ["--output", str(history)]
+        free.close()
+        running = [
+            subprocess.Popen([*command, "--host", str(host)], stdout=subprocess.DEVNULL)
+            for host in range(n_hosts)
+        ]
+        if any(process.wait() for process in running):
+            raise RuntimeError(f"{' '.join(command)} failed; it says why above")
+        return json.loads(history.read_text())["epochs"][-1]["seconds"]
 
 
 def _draw_batches(x, y):

@@ -262,12 +262,12 @@ VERSIONS = {
 }
 
 
-def main(arguments=None, contestants=CONTESTANTS, versions=VERSIONS, warm_up=None):
+def main(arguments=None, contestants=CONTESTANTS, versions=VERSIONS, compiling=None):
     """Run one contestant and print a line of JSON about it.
 
     The line holds import_seconds (from the start of the process until all is imported),
     fit_seconds (from arrays to a trained model), predict_seconds, compile_seconds (see
-    `warm_up`; null without it), memory_mb (the process's peak until then) and versions.
+    `compiling`; null without it), memory_mb (the process's peak until then) and versions.
 
     Parameters
     ----------
@@ -276,9 +276,9 @@ def main(arguments=None, contestants=CONTESTANTS, versions=VERSIONS, warm_up=Non
         Contestants by name.
     versions : dict of list
         Distributions to report, by the first part of a contestant's name.
-    warm_up : int, optional
-        Fit a second time, to so many ratings alone: what that takes is the tracing and the
-        compiling within fit_seconds.
+    compiling : callable, optional
+        Gets ``fit``, the split and a function that runs ``fit(split)``; gives the seconds of
+        it that went into tracing and compiling.
     """
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("name", choices=contestants)
@@ -289,7 +289,13 @@ def main(arguments=None, contestants=CONTESTANTS, versions=VERSIONS, warm_up=Non
     fit = contestants[options.name]()
     imported = time.time()
     split = read_split(options.split)
-    predict, fit_seconds = _timed(lambda: fit(split))
+    fitted = []
+
+    def run():
+        fitted.extend(_timed(lambda: fit(split)))
+
+    compile_seconds = compiling(fit, split, run) if compiling else run()
+    predict, fit_seconds = fitted
     predictions, predict_seconds = _timed(predict)
     np.save(options.predictions, np.asarray(predictions, "float64"))
     found = {
@@ -297,11 +303,8 @@ def main(arguments=None, contestants=CONTESTANTS, versions=VERSIONS, warm_up=Non
         "fit_seconds": fit_seconds,
         "predict_seconds": predict_seconds,
         "memory_mb": peak_memory(),
-        "compile_seconds": None,
+        "compile_seconds": compile_seconds,
     }
-    if warm_up:
-        short = split._replace(train=split.train.head(warm_up), valid=split.valid.head(warm_up))
-        _, found["compile_seconds"] = _timed(lambda: fit(short))
     found = {key: value and round(value, 6) for key, value in found.items()}
     names = versions[options.name.split("-")[0]]
     found["versions"] = {name: metadata.version(name) for name in names}
