@@ -106,3 +106,12 @@ def test_other_settings_invalidate_the_stored_costs(monkeypatch):
     monkeypatch.setitem(costs.SETTINGS, "epochs", 3)
     with pytest.raises(ValueError, match="made for other settings; run make costs"):
         costs.load(STORED)
+
+
+def test_profile_times_every_part(monkeypatch, tiny_ratings):
+    monkeypatch.setitem(costs.SETTINGS, "repeats", 1)
+    monkeypatch.setattr(data, "prepared", lambda: tiny_ratings)
+    found = costs.profile()
+    names = {"nothing", "pipeline", "prediction", "gradients", "update", "validation"}
+    assert set(found) == names | {"callbacks", "fit", "fast"}
+    assert all(found[name] > 0 for name in names | {"fit", "fast"})

@@ -113,7 +113,7 @@ def profile():
     def fit(model, **options):
         model.fit(x, y, batch_size=32, verbose=0, **options)
 
-    stopping = keras.callbacks.EarlyStopping("found", patience=99)
+    stopping = keras.callbacks.EarlyStopping("found", mode="min", patience=99)
     plain, fast = {"jit_compile": False}, {"jit_compile": True, "steps_per_execution": 100}
     models = {
         part: compiled(part, **plain) for part in ("nothing", "prediction", "gradients", "update")
