@@ -188,7 +188,7 @@ def test_another_script_is_refused(tmp_path):
     ],
 )
 def test_year_of_a_title(title, year):
-    (found,) = export.years(pd.Series([title]))
+    (found,) = factors.years(pd.Series([title]))
     assert np.isnan(found) if year is None else found == year
 
 

@@ -14,6 +14,9 @@ def measurement(way="row_wise", size=100_000, seconds=1.0, **others):
     return {"way": way, "size": size, "budget": 60, **found, **others}
 
 
+STORED = Path(__file__).parent.parent / "book/results/growth.json"
+
+
 def stored(file, runs):
     file.write_text(growth.results.as_text({"runs": runs, "provenance": growth._provenance()}))
     return file
@@ -224,3 +227,17 @@ def test_narrow_frames_stay_narrow():
     assert list(train.dtypes.astype(str)) == ["int32", "int32", "float32"]
     assert data.inputs(train).nbytes == 2 * data.targets(train).nbytes == 8 * len(train)
     assert len(valid) == 30
+
+
+def test_stored_growth_is_complete_and_meets_its_targets():
+    runs = growth.load(STORED)
+    assert set(zip(runs["way"], runs["size"], strict=True)) == {
+        (way, size) for way in growth.WAYS for size in growth.SIZES
+    }
+    assert growth.times_linear(runs)["tuned"].max() <= 1.3
+    largest = runs[runs["size"] == 25_000_000].set_index("way")
+    for way in ("row_wise", "tuned"):
+        assert not largest.loc[way, "extrapolated"]
+        assert largest.loc[way, "peak_gb"] < 12
+    provenance = json.loads(STORED.read_text())["provenance"]
+    assert not provenance["commit"].endswith("+"), "made from uncommitted code"

@@ -52,7 +52,7 @@ def page_data(model, ratings, seed=SEED):
         Of lists, strings and numbers, ready for JSON.
     """
     every = factors.movie_table(ratings)
-    every["year"] = years(every["title"])
+    every["year"] = factors.years(every["title"])
     movies = every[every["n_ratings"] >= AT_LEAST]
     space = foldin.space_of(model, movies.index)
     matrix = model.movie_embedding.get_weights()[0]
@@ -77,11 +77,6 @@ def page_data(model, ratings, seed=SEED):
         },
         "provenance": {"data": audit.dataset_digest(), "seed": seed, "model": "DotWithBias"},
     }
-
-
-def years(titles):
-    """Year at the end of each title, the first of a span: float64, NaN where there is none."""
-    return titles.str.extract(r"\((\d{4})[^()]*\)\s*$", expand=False).astype("float64")
 
 
 def components(matrix, movies):
@@ -204,7 +199,9 @@ def write_projector(folder, matrix, movies):
     vectors = ["\t".join(f"{x:.6g}" for x in row) for row in matrix[movies.index]]
     metadata = ["title\tgenres\tyear\tmean rating\tratings"]
     titles = movies["title"].str.replace(r"\s+", " ", regex=True).str.strip()
-    for title, year, row in zip(titles, years(movies["title"]), movies.itertuples(), strict=True):
+    for title, year, row in zip(
+        titles, factors.years(movies["title"]), movies.itertuples(), strict=True
+    ):
         known = "" if np.isnan(year) else f"{year:.0f}"
         metadata.append(f"{title}\t{row.genres}\t{known}\t{row.rating:.2f}\t{row.n_ratings}")
     _write(folder / "vectors.tsv", "\n".join(vectors) + "\n")

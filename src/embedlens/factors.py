@@ -70,6 +70,11 @@ def movie_table(ratings):
     )
 
 
+def years(titles):
+    """Year at the end of each title, the first of a span: float64, NaN where there is none."""
+    return titles.str.extract(r"\((\d{4})[^()]*\)\s*$", expand=False).astype("float64")
+
+
 def join_components(movies, scores, off_by_one=False, n_components=3):
     """Give every movie its coordinates.
 
