@@ -59,8 +59,7 @@ page-data: $(READY) ## export the trained model for the pages one can play with 
 	$(BIN)/python -m embedlens.export
 
 bench: $(READY) $(PEERS:%=.venv-peers/%/.ready) ## time training beside other libraries (about 20 minutes; 13 GB at first)
-	$(BIN)/python -m embedlens.bench --splits 0 1 2 3 4 --repeats 1 --output book/results/bench.json \
-		--figure book/_static/bench.png
+	$(BIN)/python -m embedlens.bench --splits 0 1 2 3 4 --repeats 1 --output book/results/bench.json
 
 # A peer that cannot be installed is reported as missing, with the end of its log.
 .venv-peers/%/.ready: peers/%.lock
