@@ -18,6 +18,7 @@ import time
 
 from embedlens import audit, commands, data, figures, results, training, tuned
 import matplotlib.pyplot as plt
+from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 import numpy as np
 import pandas as pd
@@ -366,15 +367,16 @@ def draw(report, contestants):
         by_kind[first if first in kinds else "peer"].append((name, measured))
     figures.set_style()
     fig, ax = plt.subplots(figsize=(8.5, 5.5))
-    points, labels = [], []
+    points, labels, lines = [], [], []
     for kind, own in by_kind.items():
         if own:
             legend, marker, color = kinds[kind]
             xy = [(measured["train_seconds"], measured["rmse"]) for _, measured in own]
             ax.plot(*zip(*xy, strict=True), marker, color=color, markersize=8, label=legend)
             for (x, y), (_, measured) in zip(xy, own, strict=True):
-                end = x + (measured["compile_seconds"] or 0)
-                ax.hlines(y, x, end, color=color, linewidth=1, alpha=0.5)
+                ends = [(x, y), (x + (measured["compile_seconds"] or 0), y)]
+                ax.hlines(y, x, ends[1][0], color=color, linewidth=1, alpha=0.5)
+                lines.append(ends)
             points += xy
             labels += [contestants[name].label for name, _ in own]
     ax.set_xscale("log")
@@ -387,7 +389,7 @@ def draw(report, contestants):
     ax.set_title("Lower is better, left is faster", loc="left")
     ax.legend(loc="upper left", bbox_to_anchor=(1.01, 1), frameon=False)
     fig.tight_layout()
-    _label(ax, points, labels)
+    _label(ax, points, labels, lines)
     return fig
 
 
@@ -481,16 +483,20 @@ def _as_text(report):
     return f'{{"runs": [\n{lines}\n],\n{json.dumps(rest, indent=1)[2:]}\n'
 
 
-def _label(ax, points, labels):
+def _label(ax, points, labels, lines):
     """Write each label at the first place beside its point that is still free."""
     fig = ax.figure
     fig.canvas.draw()
     renderer, inside = fig.canvas.get_renderer(), ax.get_window_extent()
     pixels = ax.transData.transform(points)
     taken = [Bbox([(x - 7, y - 7), (x + 7, y + 7)]) for x, y in pixels]
+    taken += [Bbox(ax.transData.transform(ends)).padded(2) for ends in lines]
+    leader = {"arrowstyle": "-", "color": "0.6", "linewidth": 0.8, "shrinkA": 0, "shrinkB": 4}
     for (x, y), point, text in zip(pixels, points, labels, strict=True):
-        label = ax.annotate(text, point, xytext=(0, 0), textcoords="offset points", fontsize=9)
-        size = label.get_window_extent(renderer)
+        label = ax.annotate(
+            text, point, (0, 0), textcoords="offset points", fontsize=9, arrowprops=leader
+        )
+        size = Text.get_window_extent(label, renderer)  # without the leader
         for dx, dy in _places(size.width, size.height):
             box = Bbox.from_bounds(x + dx, y + dy, size.width, size.height)
             within = inside.x0 <= box.x0 and box.x1 <= inside.x1 and inside.y0 <= box.y0
