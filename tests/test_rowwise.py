@@ -95,7 +95,7 @@ def test_equals_dense_adam_with_a_falling_rate(tiny_ratings):
 
 def test_many_calls_give_what_one_gives(tiny_ratings, monkeypatch):
     whole, whole_history = trained(MODELS["dot"], tiny_ratings, 7)  # 11 steps an epoch
-    monkeypatch.setattr(rowwise, "STEPS_PER_CALL", 4)
+    monkeypatch.setattr(rowwise, "RATINGS_PER_CALL", 28)
     cut, cut_history = trained(MODELS["dot"], tiny_ratings, 7)
     assert_same_curves(cut_history, whole_history, rtol=1e-6)
     for a, b in zip(cut.get_weights(), whole.get_weights(), strict=True):
@@ -169,3 +169,9 @@ def test_constants_are_those_of_keras():
     ours = (rowwise.LEARNING_RATE, rowwise.BETA_1, rowwise.BETA_2, rowwise.EPSILON)
     theirs = (float(adam.learning_rate), adam.beta_1, adam.beta_2, adam.epsilon)
     assert ours == pytest.approx(theirs)
+
+
+def test_first_places_are_those_of_a_search():
+    ids = np.random.default_rng(0).integers(0, 6, (50, 8))
+    by_hand = [[list(batch).index(i) for i in batch] for batch in ids]
+    np.testing.assert_array_equal(rowwise._first_places(ids), by_hand)

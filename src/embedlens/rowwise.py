@@ -26,7 +26,7 @@ from tqdm import tqdm
 LEARNING_RATE, BETA_1, BETA_2, EPSILON = 0.001, 0.9, 0.999, 1e-7
 FADING = BETA_1 / np.sqrt(BETA_2)  # of a row's step, per step without a gradient
 HORIZON = 400  # FADING**400 is below 1e-18
-STEPS_PER_CALL = 10_000
+RATINGS_PER_CALL = 2**17  # what is cut into batches at a time fits the cache
 
 
 def train(
@@ -66,7 +66,7 @@ def train(
         Leave rows where they are while they are not looked up, momentum included: what
         libraries call lazy or sparse Adam. A different method: see chapter 7.
     progress : bool, default False
-        Show a bar for each epoch that takes more than one call, of 10,000 steps at most.
+        Show a bar for each epoch of more than 2**17 ratings.
 
     Returns
     -------
@@ -90,7 +90,7 @@ def train(
     model(x[:1])
     columns = tuple(0 if "user_" in weights.path else 1 for weights in model.trainable_variables)
     n_steps = -(-len(x) // batch_size)
-    n_calls = -(-n_steps // STEPS_PER_CALL)
+    n_calls = -(-n_steps * batch_size // RATINGS_PER_CALL)
     steps_per_call = -(-n_steps // n_calls)
     run_steps, catch_up, predict_rows = _compiled(make_model, columns, batch_size, lazy)
     series = [jnp.array(part) for part in _series(n_steps * epochs, learning_rate)]
@@ -103,7 +103,7 @@ def train(
 
     def one_epoch(number, order):
         nonlocal tables, last_steps, state
-        total = 0.0
+        errors = []
         end = (number + 1) * n_steps
         calls = range(0, n_steps, steps_per_call)
         for start in tqdm(
@@ -113,16 +113,18 @@ def train(
             batches = _batches(x[part], y[part], batch_size, steps_per_call)
             now = number * n_steps + np.arange(start, start + steps_per_call)
             now = np.minimum(now, end - 1).astype("int32")
-            tables, last_steps, state, errors = run_steps(
+            tables, last_steps, state, found = run_steps(
                 tables, last_steps, state, batches, now, series
             )
-            total += np.asarray(errors, "float64").sum()
+            errors.append(found)
+            if len(errors) > 1:  # the next batches are cut while the last ones run
+                errors[-2].block_until_ready()
         tables = [
             catch_up(table, last, end, series)
             for table, last in zip(tables, last_steps, strict=True)
         ]
         last_steps = [jnp.full_like(last, end) for last in last_steps]
-        return np.sqrt(total / len(x))
+        return np.sqrt(sum(np.asarray(part, "float64").sum() for part in errors) / len(x))
 
     def predict(ratings):
         n_batches = -(-len(ratings) // batch_size)
@@ -175,7 +177,10 @@ def _epochs(one_epoch, predict, n, valid_ratings, seed, epochs, patience):
     rows, best = [], 0
     for number in range(epochs):
         started = time.perf_counter()
-        row = {"epoch": number + 1, "train_rmse": one_epoch(number, orders.permutation(n))}
+        row = {
+            "epoch": number + 1,
+            "train_rmse": one_epoch(number, orders.permutation(np.arange(n, dtype="int32"))),
+        }
         if valid_ratings is not None:
             row["valid_rmse"] = training.rmse(valid_ratings["rating"], predict(valid_ratings))
             if number == 0 or row["valid_rmse"] < rows[best]["valid_rmse"]:
@@ -221,16 +226,22 @@ def _batches(x, y, batch_size, n_steps):
     x = np.pad(x, ((0, n - len(x)), (0, 0)))
     counted = np.arange(n) < len(y)
     y = np.pad(y, (0, n - len(y)))
-    batch = np.arange(n) // batch_size
-    first = np.empty_like(x)
-    for column in (0, 1):
-        batch_and_id = batch * (x[:, column].max() + 1) + x[:, column]
-        _, places, inverse = np.unique(batch_and_id, return_index=True, return_inverse=True)
-        first[:, column] = places[inverse] % batch_size
-    return tuple(
-        part.reshape(n_steps, batch_size, *part.shape[1:])
-        for part in (x, first, y, counted.astype("float32"))
-    )
+    x = x.reshape(n_steps, batch_size, 2)
+    first = np.stack([_first_places(x[:, :, column]) for column in (0, 1)], axis=2)
+    y, counted = (part.reshape(n_steps, batch_size) for part in (y, counted.astype("float32")))
+    return x, first, y, counted
+
+
+def _first_places(ids):
+    """For ids of shape (batches, batch size): where in its batch each id stands first."""
+    order = np.argsort(ids, axis=1, kind="stable")  # batch by batch: stays in the cache
+    ordered = np.take_along_axis(ids, order, axis=1)
+    is_new = np.ones(ids.shape, bool)
+    is_new[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
+    start = np.maximum.accumulate(np.where(is_new, np.arange(ids.shape[1]), 0), axis=1)
+    first = np.empty(ids.shape, "int32")
+    np.put_along_axis(first, order, np.take_along_axis(order, start, axis=1), axis=1)
+    return first
 
 
 @cache
