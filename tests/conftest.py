@@ -19,6 +19,11 @@ ROOT = Path(__file__).parent.parent
 IS_WORKER = "PYTEST_XDIST_WORKER" in os.environ
 if not IS_WORKER:
     os.environ["EMBEDLENS_CACHE"] = tempfile.mkdtemp(prefix="embedlens-test-")
+    # TensorFlow makes new arrays in every step. Unless glibc keeps what it frees, each comes
+    # fresh from the kernel, page by page: that took half of the time of the trainings.
+    os.environ["MALLOC_ARENA_MAX"] = "1"
+    for name in ("MMAP_THRESHOLD", "TRIM_THRESHOLD", "TOP_PAD"):
+        os.environ[f"MALLOC_{name}_"] = str(2**28)
 
 # Row-wise training runs on JAX; test_backends.py runs its tests there.
 collect_ignore = [] if keras.backend.backend() == "jax" else ["test_rowwise.py"]
