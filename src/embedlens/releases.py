@@ -3,9 +3,10 @@
 import contextlib
 import tempfile
 import time
+import warnings
 
 from embedlens.cache import cache_folder
-import pooch
+from tqdm import TqdmWarning
 
 ADDRESS = "https://files.grouplens.org/datasets/movielens/{name}.zip"
 
@@ -63,6 +64,7 @@ def fetch(name):
 
 
 def _verify(name, path):
+    pooch = _pooch()
     algorithm, known = DIGESTS[name].split(":")
     found = pooch.file_hash(str(path), alg=algorithm)
     if found != known:
@@ -76,7 +78,7 @@ def _download(name, path):
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _remove_abandoned(path.parent)
-        pooch.retrieve(
+        _pooch().retrieve(
             _address(name), DIGESTS[name], path.name, path.parent, downloader=_download_zip
         )
     except (OSError, ValueError) as error:  # what requests and pooch raise
@@ -88,7 +90,7 @@ def _download(name, path):
 
 def _download_zip(address, path, pup):
     """Download as pooch does, but refuse the page of an error or a login as such."""
-    pooch.HTTPDownloader(progressbar=True, chunk_size=2**16)(address, path, pup)
+    _pooch().HTTPDownloader(progressbar=True, chunk_size=2**16)(address, path, pup)
     with open(path, "rb") as file:
         start = file.read(60)
     if not start.startswith(b"PK"):
@@ -105,3 +107,11 @@ def _remove_abandoned(folder):
 
 def _address(name):
     return ADDRESS.format(name=name)
+
+
+def _pooch():
+    """Import pooch where it is needed: in Jupyter its progress bar asks for widgets, aloud."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", category=TqdmWarning)
+        import pooch
+    return pooch
