@@ -182,7 +182,12 @@ audit.collect(range(6), sys.argv[1], slow, jobs=1)
 @pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGINT])
 def test_killed_in_the_middle_it_goes_on_without_loss_or_double(tmp_path, end):
     log, kept = tmp_path / "log", tmp_path / "kept"
-    process = subprocess.Popen([sys.executable, "-c", SLOW, kept, log], stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        [sys.executable, "-c", SLOW, kept, log],
+        stderr=subprocess.DEVNULL,
+        # A shell that runs the tests in the background has them ignore SIGINT.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     while len(list(kept.glob("seed-*.json"))) < 2:
         assert process.poll() is None
         time.sleep(0.02)
