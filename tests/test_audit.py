@@ -307,7 +307,7 @@ def test_vector_measures_find_planted_appreciation():
 
 
 def test_provenance_says_what_matters():
-    found = audit.provenance()
+    found = audit.report(audit.load(STORED)["seeds"], None)["provenance"]
     assert found["versions"]["jax"]
     assert found["processor"]
     assert found["cores"] >= 1

@@ -307,16 +307,15 @@ def report(measures_by_seed, seconds, comparison=None):
         "seeds": {str(seed): measures for seed, measures in measures_by_seed.items()},
         "seconds": seconds,
         "comparison": comparison,
-        "provenance": provenance(),
+        "provenance": {**provenance(SETTINGS), "claims": claims.digest()},
     }
 
 
-def provenance():
-    """Say what the numbers depend on: data, claims, settings, versions, machine, commit."""
+def provenance(settings):
+    """Say what numbers depend on: data, these settings, versions, machine, commit."""
     return {
         "data": dataset_digest(),
-        "claims": claims.digest(),
-        "settings": SETTINGS,
+        "settings": settings,
         "versions": training.versions(),
         "python": platform.python_version(),
         "processor": _processor(),

@@ -410,7 +410,7 @@ def main(arguments=None):
         for run in runs:
             run_file(folder, *run).unlink(missing_ok=True)
     print(f"{len(runs)} runs; finished ones are kept in {folder}")
-    provenance = _provenance()  # of the code that runs, not of later edits
+    provenance = audit.provenance(_settings())  # of the code that runs, not of later edits
     try:
         report = bench(CONTESTANTS, runs, folder, data.prepare(data.load_movielens()))
     except KeyboardInterrupt:
@@ -448,12 +448,6 @@ def _parser():
 
 def _settings():
     return {name: contestant.settings for name, contestant in CONTESTANTS.items()}
-
-
-def _provenance():
-    found = {**audit.provenance(), "settings": _settings()}
-    del found["claims"]  # no claim is judged here
-    return found
 
 
 def _median(runs, key):

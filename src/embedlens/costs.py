@@ -284,9 +284,7 @@ def main(arguments=None):
     if options.part:
         print(json.dumps(PARTS[options.part][0]()))
         return
-    provenance = {**audit.provenance(), "settings": SETTINGS}
-    del provenance["claims"]  # no claim is judged here
-    found = {"provenance": provenance}
+    found = {"provenance": audit.provenance(SETTINGS)}
     for part, (_, backend) in tqdm(PARTS.items(), unit="part"):
         found[part] = commands.in_own_process(
             ["embedlens.costs", "--part", part], KERAS_BACKEND=backend

@@ -307,25 +307,23 @@ def _time_fit(train, valid, sizes, budget, fast):
 
 
 def _time_row_wise(train, valid, sizes, budget):
-    return _time_epochs(
-        len(train), sizes, train, valid, _make_model, batch_size=SETTINGS["batch_size"]
-    )
+    return _time_epochs(_make_model, sizes, train, valid, SETTINGS["batch_size"])
 
 
 def _time_tuned(train, valid, sizes, budget):
     found = tuned.SETTINGS
     make_model = tuned.maker(found["dim"], found["vector_penalty"], found["bias_penalty"])
-    return _time_epochs(len(train), sizes, train, valid, make_model, batch_size=found["batch_size"])
+    return _time_epochs(make_model, sizes, train, valid, found["batch_size"])
 
 
-def _time_epochs(n_train, sizes, train, valid, make_model, batch_size):
+def _time_epochs(make_model, sizes, train, valid, batch_size):
     """Whole epochs, with validation, after a first that compiles; several if they are short."""
     from embedlens import rowwise
 
-    epochs = 2 + LONG // n_train
+    epochs = 2 + LONG // len(train)
     options = {"epochs": epochs, "patience": epochs, "batch_size": batch_size, "progress": True}
     _, history = rowwise.train(make_model, sizes, train, valid, SETTINGS["seed"], **options)
-    steps = -(-n_train // batch_size)
+    steps = -(-len(train) // batch_size)
     return {
         "seconds": float(history["seconds"].iloc[1:].median()),
         "steps": steps,
@@ -402,14 +400,14 @@ def _all_settings():
 
 
 def _provenance():
-    found = {**audit.provenance(), "settings": _all_settings()}
-    del found["claims"], found["data"]  # the data are made up
+    found = audit.provenance(_all_settings())
+    del found["data"]  # the data are made up
     return found
 
 
 def _default_folder():
     """A folder of its own for each state of code and machine."""
-    present = [training.fingerprint(), audit.provenance()]
+    present = [training.fingerprint(), _provenance()]
     del present[1]["commit"]
     key = hashlib.sha256(repr(present).encode()).hexdigest()
     return training.cache_folder() / "growth" / key[:16]

@@ -72,7 +72,7 @@ def sweep():
         ``provenance``: what the numbers depend on.
     """
     todo = [(setting, seed) for setting in settings() for seed in SEEDS]
-    runs, provenance = [], _provenance()  # of the code that runs, not of later edits
+    runs, provenance = [], audit.provenance(SETTINGS)  # of the code that runs, not of later edits
     for setting, seed in tqdm(todo, unit="training"):
         history = run(**setting, seed=seed)
         curves = {key: history[key].round(5).to_list() for key in ("train_rmse", "valid_rmse")}
@@ -151,12 +151,6 @@ def _maker(dim, movie_dropout):
         user_dropout=movie_dropout / 2,
         movie_dropout=movie_dropout,
     )
-
-
-def _provenance():
-    found = {**audit.provenance(), "settings": SETTINGS}
-    del found["claims"]  # no claim is judged here
-    return found
 
 
 if __name__ == "__main__":

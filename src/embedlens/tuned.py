@@ -101,7 +101,7 @@ def search(trials=SEARCH["trials"]):
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    provenance = _provenance()
+    provenance = audit.provenance(SEARCH)
     ratings = data.prepared()
     outer, _ = data.train_valid_split(ratings, SEARCH["split"])
     parts = [
@@ -170,8 +170,8 @@ def main(arguments=None):
 
 
 def _suggested(trial):
-    def between(name, log=True):
-        return trial.suggest_float(name, *SEARCH[name], log=log)
+    def between(name):
+        return trial.suggest_float(name, *SEARCH[name], log=True)
 
     return {
         "batch_size": trial.suggest_categorical("batch_size", SEARCH["batch_size"]),
@@ -187,12 +187,6 @@ def _inner_rmse(setting, seed, train_ratings, valid_ratings):
     sizes = data.count_users_and_movies(data.prepared())
     _, history = train(sizes, train_ratings, seed, setting, valid_ratings)
     return history["valid_rmse"].iloc[-1]
-
-
-def _provenance():
-    found = {**audit.provenance(), "settings": SEARCH}
-    del found["claims"]  # no claim is judged here
-    return found
 
 
 if __name__ == "__main__":
