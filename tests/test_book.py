@@ -19,6 +19,7 @@ SHARED = {
     "SimpleDot": ("02_dot_model", models),
     "DotWithBias": ("03_bias_model", models),
     "BiasOnly": ("03_bias_model", models),
+    "PenalisedDotWithBias": ("07_costs", models),
     "SimpleEmbedding": ("05_own_layer", layers),
 }
 # Settings of the post, rules, and numbers of the examples by hand. Results are glued.
