@@ -159,6 +159,15 @@ def test_a_name_is_glued_once():
     assert len(names) == len(set(names))
 
 
+def test_every_source_is_cited_and_every_citation_has_a_source():
+    sources = re.findall(r"^@\w+\{(\w+),", (ROOT / "book/references.bib").read_text(), re.MULTILINE)
+    pages = [*TWINS, *(ROOT / "book").glob("*.md")]
+    cited = re.findall(r"\{cite:\w+\}`([^`]+)`", "\n".join(page.read_text() for page in pages))
+    keys = [key.strip() for group in cited for key in group.split(",")]
+    assert sorted(sources) == sorted(set(keys))
+    assert len(sources) == len(set(sources))
+
+
 def test_strict_build_renders_every_chapter(built_book):
     pages = built_book / "book"
     for twin in TWINS:

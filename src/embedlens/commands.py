@@ -7,6 +7,8 @@ from pathlib import Path
 import subprocess
 import sys
 
+from embedlens import results
+
 
 def file_to_write(text):
     """Type of an argument: a file, new or not, in a folder that exists."""
@@ -62,3 +64,25 @@ def restart_on_jax(module, arguments):
         os.environ["KERAS_BACKEND"] = "jax"
         arguments = sys.argv[1:] if arguments is None else arguments
         os.execv(sys.executable, [sys.executable, "-m", module, *arguments])
+
+
+def store(module, text, measure, arguments):
+    """Command line of a module that measures and stores: ``--output FILE``, on JAX.
+
+    Parameters
+    ----------
+    module : str
+        Its full name, to start it anew on JAX.
+    text : str
+        Its docstring; the first line describes the command.
+    measure : callable
+        Gives a report as for `results.as_text`.
+    arguments : list of str or None
+        None: those of the process.
+    """
+    parser = argparse.ArgumentParser(prog=f"python -m {module}", description=text.splitlines()[0])
+    parser.add_argument("--output", type=file_to_write, required=True, help="JSON file to write")
+    options = parser.parse_args(arguments)
+    restart_on_jax(module, arguments)
+    options.output.write_text(results.as_text(measure()), encoding="utf-8")
+    print(f"Written: {options.output}")

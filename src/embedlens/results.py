@@ -4,6 +4,9 @@ import json
 import os
 from pathlib import Path
 
+import numpy as np
+from scipy import stats
+
 
 def read(path, present, command):
     """Read a JSON file of results whose provenance must agree with the present state.
@@ -67,3 +70,28 @@ def as_text(report):
     """
     runs = ",\n".join(json.dumps(run) for run in report["runs"])
     return f'{{"runs": [\n{runs}\n],\n"provenance": {json.dumps(report["provenance"])}}}\n'
+
+
+def mean_interval(values, level=0.95):
+    """Mean of a few runs with its confidence interval (Student's t).
+
+    Parameters
+    ----------
+    values : array-like, shape (n,)
+        One value per seed or split; for a gain, the differences on the same ones.
+    level : float, default 0.95
+
+    Returns
+    -------
+    mean, low, high : float
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than two values.
+    """
+    values = np.asarray(values, dtype="float64")
+    if values.size < 2:
+        raise ValueError(f"an interval needs two values or more, not {values.size}")
+    half = stats.t.ppf((1 + level) / 2, values.size - 1) * stats.sem(values)
+    return float(values.mean()), float(values.mean() - half), float(values.mean() + half)

@@ -3,7 +3,6 @@
 Run ``python -m embedlens.sweep --output book/results/sweep.json`` (about four minutes).
 """
 
-import argparse
 from functools import cache, partial
 
 from embedlens import audit, commands, data, results
@@ -129,16 +128,7 @@ def mean_curves(curves, by):
 
 def main(arguments=None):
     """Run the sweep and store it; see the module's text."""
-    parser = argparse.ArgumentParser(
-        prog="python -m embedlens.sweep", description=__doc__.splitlines()[0]
-    )
-    parser.add_argument(
-        "--output", type=commands.file_to_write, required=True, help="JSON file to write"
-    )
-    options = parser.parse_args(arguments)
-    commands.restart_on_jax("embedlens.sweep", arguments)
-    options.output.write_text(results.as_text(sweep()), encoding="utf-8")
-    print(f"Written: {options.output}")
+    commands.store("embedlens.sweep", __doc__, sweep, arguments)
 
 
 @cache
