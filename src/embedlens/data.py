@@ -19,6 +19,7 @@ import pandas as pd
 from tqdm import tqdm
 
 RATINGS_COLUMNS = {"userId": "int64", "movieId": "int64", "rating": "float64"}
+TIME_COLUMN = {"timestamp": "int64"}
 MOVIES_COLUMNS = {"movieId": "int64", "title": "str", "genres": "str"}
 LOWEST_RATING, HIGHEST_RATING, RATING_STEP = 0.5, 5.0, 0.5
 
@@ -33,7 +34,8 @@ class MovieLens:
     Attributes
     ----------
     ratings : pandas.DataFrame
-        userId, movieId (int64), rating (float64, stars from 0.5 to 5), in file order.
+        userId, movieId (int64), rating (float64, stars from 0.5 to 5), in file order; if asked
+        for, timestamp (int64, seconds since 1970).
     movies : pandas.DataFrame
         movieId (int64), title, genres (str, separated by ``|``).
     """
@@ -42,7 +44,7 @@ class MovieLens:
     movies: pd.DataFrame
 
 
-def load_movielens(source=None):
+def load_movielens(source=None, timestamps=False):
     """Read and check a MovieLens release.
 
     Parameters
@@ -54,6 +56,8 @@ def load_movielens(source=None):
         and ``movies`` as GroupLens publishes them: ``.csv`` or, where there is none of
         these, ``.dat`` (fields separated by ``::``, no header). Default: the embedded
         October 2016 ml-latest-small.
+    timestamps : bool, default False
+        Read when each rating was given as well; most chapters do not need it.
 
     Returns
     -------
@@ -70,7 +74,8 @@ def load_movielens(source=None):
     """
     with _files(_place(source)) as (ratings_file, movies_file):
         movies = _read_table(movies_file, MOVIES_COLUMNS)
-        ratings = _read_table(ratings_file, RATINGS_COLUMNS)
+        columns = RATINGS_COLUMNS | TIME_COLUMN if timestamps else RATINGS_COLUMNS
+        ratings = _read_table(ratings_file, columns)
     _check_ids(ratings_file.name, ratings, ["userId", "movieId"])
     _check_ids(movies_file.name, movies, ["movieId"])
     _check_scale(ratings_file.name, ratings)
@@ -91,7 +96,7 @@ def prepare(data):
     pandas.DataFrame
         One row per rating, in file order: userId, movieId, rating, title, genres,
         userIdDense and movieIdDense (int32, consecutive from 1; row 0 of an embedding
-        stays unused).
+        stays unused). And timestamp, if it was read.
 
     Warns
     -----
@@ -123,15 +128,20 @@ def prepare(data):
 
 
 @cache
-def prepared():
+def prepared(timestamps=False):
     """Prepare the embedded ratings once a process. Shared: copy before you change a row.
+
+    Parameters
+    ----------
+    timestamps : bool, default False
+        As in `load_movielens`.
 
     Returns
     -------
     pandas.DataFrame
         As from `prepare`.
     """
-    return prepare(load_movielens())
+    return prepare(load_movielens(timestamps=timestamps))
 
 
 def dense_ids(ids):
@@ -284,7 +294,7 @@ def _parts(file, stream, columns, dtype):
 
 
 def _dat_columns(columns):
-    return [*columns, "timestamp"] if "rating" in columns else list(columns)
+    return [*(columns | TIME_COLUMN)] if "rating" in columns else list(columns)
 
 
 def _check_first_lines(file, stream, columns):

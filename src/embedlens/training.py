@@ -37,9 +37,9 @@ def rmse(truth, prediction):
     return float(np.sqrt(np.mean((truth - prediction) ** 2)))
 
 
-def predict(model, ratings):
+def predict(model, ratings, inputs=data.inputs):
     """Predict every row of `ratings`: float32 array of shape (n,), in stars."""
-    return model.predict(data.inputs(ratings), batch_size=4096, verbose=0).ravel()
+    return model.predict(inputs(ratings), batch_size=4096, verbose=0).ravel()
 
 
 def train(
@@ -52,6 +52,7 @@ def train(
     learning_rate=0.001,
     fast=True,
     callbacks=(),
+    inputs=data.inputs,
 ):
     """Train with the post's settings: Adam, MSE, early stopping on the validation loss.
 
@@ -72,6 +73,8 @@ def train(
         comparison.
     callbacks : list of keras.callbacks.Callback
         Besides early stopping.
+    inputs : callable
+        Gives the input of the model for a frame of ratings. Default: the two ids.
 
     Returns
     -------
@@ -88,14 +91,14 @@ def train(
     validation = {"callbacks": [*callbacks]}
     if valid_ratings is not None:
         validation = {
-            "validation_data": (data.inputs(valid_ratings), data.targets(valid_ratings)),
+            "validation_data": (inputs(valid_ratings), data.targets(valid_ratings)),
             "validation_batch_size": 4096 if fast else None,
             "callbacks": [keras.callbacks.EarlyStopping(patience=patience), *callbacks],
         }
     adam = keras.optimizers.Adam(learning_rate)
     model.compile(loss="mse", optimizer=adam, metrics=["mse"], **speed)
     history = model.fit(
-        data.inputs(train_ratings),
+        inputs(train_ratings),
         data.targets(train_ratings),
         epochs=epochs,
         batch_size=batch_size,
