@@ -420,4 +420,6 @@ def _suggested(trial):
 
 
 if __name__ == "__main__":
-    main()
+    from embedlens import ladder  # joblib's processes find functions of a module, not of __main__
+
+    ladder.main()
