@@ -20,6 +20,8 @@ SHARED = {
     "DotWithBias": ("03_bias_model", models),
     "BiasOnly": ("03_bias_model", models),
     "PenalisedDotWithBias": ("07_costs", models),
+    "DotWithFeedback": ("11_how_low", models),
+    "DriftingDotWithFeedback": ("11_how_low", models),
     "SimpleEmbedding": ("05_own_layer", layers),
 }
 # Settings of the post, rules, and numbers of the examples by hand. Results are glued.

@@ -1,6 +1,12 @@
 import os
 
-from embedlens.models import DotWithBias, PenalisedDotWithBias, SimpleDot
+from embedlens.models import (
+    DotWithBias,
+    DotWithFeedback,
+    DriftingDotWithFeedback,
+    PenalisedDotWithBias,
+    SimpleDot,
+)
 import keras
 import numpy as np
 import pytest
@@ -154,3 +160,100 @@ def test_penalty_is_for_training_only_and_changes_no_prediction():
     assert not model.losses
     np.testing.assert_allclose(prediction, bias_by_hand(model, X), rtol=1e-5)
     np.testing.assert_allclose(model(X, training=True), prediction, rtol=1e-6)
+
+
+RATED = np.concatenate([X, [[1, 3], [1, 4], [4, 3]]]).astype("int32")
+DRIFT = np.array([[0.5, -1.0], [0.0, 0.0], [1.0, 1.0], [-2.0, 0.3], [0.1, 0.0]], "float32")
+
+
+def feedback_model(make=DotWithFeedback, **options):
+    model = make(N_USERS, N_MOVIES, 0.5, 5.0, RATED, DIM, **options)
+    x = X if make is DotWithFeedback else (X, DRIFT)
+    model(x)
+    rng = np.random.default_rng(0)
+    model.set_weights([rng.normal(0, 0.7, w.shape).astype("float32") for w in model.weights])
+    return model
+
+
+def rows_by_hand(model, user, movie, sides, left_out):
+    """Rows of a user and of a movie, pair by pair; `left_out`: without this pair."""
+    pairs = [(u, m) for u, m in RATED.tolist() if not left_out or (u, m) != (user, movie)]
+    rows = [table(model.user_table)[user], table(model.movie_table)[movie]]
+    partners = [
+        [table(model.rated_table)[m] for u, m in pairs if u == user] if sides > 0 else [],
+        [table(model.rater_table)[u] for u, m in pairs if m == movie] if sides > 1 else [],
+    ]
+    for place, found in enumerate(partners):
+        if found:
+            rows[place] = rows[place] + np.sum(found, axis=0) / np.sqrt(len(found))
+    return rows
+
+
+def feedback_by_hand(model, sides=2, left_out=False, extra=0.0):
+    scores = []
+    for user, movie in X:
+        u, m = rows_by_hand(model, user, movie, sides, left_out)
+        scores.append(u[:-1] @ m[:-1] + u[-1] + m[-1])
+    return 0.5 + 4.5 / (1 + np.exp(-(np.array(scores)[:, None] + extra)))
+
+
+@pytest.mark.parametrize("sides", [0, 1, 2])
+def test_feedback_adds_what_was_rated_and_who_rated(sides):
+    model = feedback_model(sides=sides)
+    assert len(model.weights) == 2 + sides
+    prediction = model.predict(X, verbose=0)
+    np.testing.assert_allclose(prediction, feedback_by_hand(model, sides), rtol=1e-5)
+    if sides:
+        assert np.abs(prediction - feedback_by_hand(model, sides - 1)).max() > 0.01
+
+
+def test_a_pair_is_left_out_of_its_own_sums_in_training_only():
+    model = feedback_model()
+    in_training = keras.ops.convert_to_numpy(model(X, training=True))
+    np.testing.assert_allclose(in_training, feedback_by_hand(model, left_out=True), rtol=1e-5)
+    assert np.abs(in_training - feedback_by_hand(model)).max() > 0.01
+
+
+def test_prices_of_feedback_model_by_hand():
+    prices = {
+        "vector_penalty": 2.0,
+        "bias_penalty": 3.0,
+        "feedback_penalty": 5.0,
+        "feedback_bias_penalty": 7.0,
+        "total_penalty": 11.0,
+    }
+    model = feedback_model(**prices)
+    model(X, training=True)
+
+    def price(rows, of_vector, of_bias):
+        squares = np.array(rows) ** 2
+        return np.mean(of_vector * squares[:, :-1].sum(axis=1) + of_bias * squares[:, -1])
+
+    totals = zip(*(rows_by_hand(model, u, m, 2, left_out=True) for u, m in X), strict=True)
+    by_hand = [
+        price(table(model.user_table)[X[:, 0]], 2, 3),
+        price(table(model.movie_table)[X[:, 1]], 2, 3),
+        price(table(model.rated_table)[X[:, 1]], 5, 7),
+        price(table(model.rater_table)[X[:, 0]], 5, 7),
+        *(price(rows, 11, 0) for rows in totals),
+    ]
+    assert float(sum(model.losses)) == pytest.approx(sum(by_hand), rel=1e-5)
+    model(X)
+    assert not model.losses
+
+
+def test_drift_moves_the_score():
+    model = feedback_model(DriftingDotWithFeedback)
+    extra = DRIFT @ table(model.drift)
+    prediction = model.predict((X, DRIFT), verbose=0)
+    np.testing.assert_allclose(prediction, feedback_by_hand(model, extra=extra), rtol=1e-5)
+
+
+def test_silence_is_dropout_without_the_rest_of_training():
+    model = feedback_model(dropout=0.5)
+    at_rest = model.predict(X, verbose=0)
+    drawn = [keras.ops.convert_to_numpy(model(X, silence=True)) for _ in range(2)]
+    assert np.abs(drawn[0] - drawn[1]).max() > 0.01
+    np.testing.assert_array_equal(model.predict(X, verbose=0), at_rest)
+    full = feedback_model(dropout=0.0)
+    np.testing.assert_allclose(full(X, silence=True), feedback_by_hand(full), rtol=1e-5)

@@ -238,6 +238,15 @@ def measure(split):
     return found | _ranked("popularity", popularity, train_ratings, valid_ratings)
 
 
+def evaluate(rung, split):
+    """Train one rung on one split and return its validation RMSE, in stars."""
+    train_ratings, valid_ratings, *_ = _outer(split)
+    model, _ = train(rung, train_ratings, _seed(split, 0))
+    return training.rmse(
+        valid_ratings["rating"], training.predict(model, valid_ratings, inputs_of(rung))
+    )
+
+
 def scores(model):
     """Score every movie for every user, without the sigmoid: the order is that of the stars.
 
@@ -320,8 +329,12 @@ def main(arguments=None):
     chosen = parser.add_mutually_exclusive_group(required=True)
     chosen.add_argument("--search", type=commands.file_to_write, help="JSON file for the search")
     chosen.add_argument("--output", type=commands.file_to_write, help="JSON file for the measures")
+    chosen.add_argument("--evaluate", choices=SETTINGS, help="print the RMSE of a rung on split 0")
     options = parser.parse_args(arguments)
     commands.restart_on_jax("embedlens.ladder", arguments)
+    if options.evaluate:
+        print(round(evaluate(options.evaluate, 0), 5))
+        return
     report = search() if options.search else measure_all()
     file = options.search or options.output
     file.write_text(results.as_text(report), encoding="utf-8")

@@ -101,6 +101,16 @@ FIGURES = {
         digits=3,
         source="Surprise, tuned",
     ),
+    "rmse_best_peer": Figure(
+        "RMSE past the best other library on split 0",
+        0.8443,
+        "myFM: Bayesian factorisation machine with SVD++ features both ways; not in the post",
+        0.80,
+        0.8443,
+        "the mark is the highest of its runs here (0.8431 and 0.8443); ours must lie below",
+        digits=3,
+        source="myFM, SVD++ features",
+    ),
     "rmse_librec": Figure(
         "RMSE of LibRec, as the post cites it",
         0.91,
