@@ -85,6 +85,7 @@ def test_best_is_the_lowest_of_its_rung_and_for_dropout_of_the_averages():
         {"rung": "both", "dim": 8, "rmse": 0.9},
         {"rung": "both", "dim": 16, "rmse": 0.8},
         {"rung": "users", "dim": 32, "rmse": 0.7},
+        {"rung": "dropout", "dropout": 0.0, "rmse": 0.6, "rmse_averaged": 0.6},
         {"rung": "dropout", "dropout": 0.1, "rmse": 0.7, "rmse_averaged": 0.69},
         {"rung": "dropout", "dropout": 0.3, "rmse": 0.8, "rmse_averaged": 0.68},
     ]
