@@ -285,10 +285,7 @@ class DotWithFeedback(keras.Model):
         return rows
 
     def feedback(self, table, pairs, counts, owners, others, training):
-        """Sum the rows of those that the owners are paired with, over the root of their number.
-
-        In training, without the row of the other one of this very rating.
-        """
+        """Sum the partners' rows, in training without `others`, over the root of their number."""
         sums = ops.segment_sum(table(pairs[:, 1]), pairs[:, 0], len(counts))
         total, number = ops.take(sums, owners, axis=0), ops.take(counts, owners)
         if training:
