@@ -202,7 +202,8 @@ class EmbeddingNetwork(Biases):
         self.end = keras.layers.Dense(1, use_bias=False, **priced)
 
     def interaction(self, users, movies, training):
-        user_vectors, movie_vectors = self.user_vectors(users), self.movie_vectors(movies)
+        user_vectors = self.user_vectors(users)
+        movie_vectors = self.movie_vectors(movies)
         if training:
             self.price(self.penalty, user_vectors)
             self.price(self.penalty, movie_vectors)
