@@ -7,8 +7,8 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 PEERS := surprise lenskit fastai myfm
 
 .DEFAULT_GOAL := help
-.PHONY: help book pdf test lab reproduce sweep tune costs growth bench ladder-search ladder \
-	execute page-data peer-locks lint lock snapshot clean
+.PHONY: help book pdf test lab reproduce sweep tune costs growth ladder-search ladder one-hot \
+	execute page-data bench lint lock peer-locks snapshot clean
 
 help: ## list the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -57,6 +57,9 @@ ladder-search: $(READY) ## search the settings of chapter 11's models (about hal
 
 ladder: $(READY) ## measure chapter 11's models on splits 0 to 4 (about ten minutes)
 	$(BIN)/python -m embedlens.ladder --output book/results/ladder.json
+
+one-hot: $(READY) ## compare embeddings with one-hot vectors (about 20 minutes)
+	$(BIN)/python -m embedlens.one_hot --output book/results/one_hot.json
 
 execute: $(READY) ## run all chapters from their text twins and store the outputs
 	$(BIN)/python -m embedlens.chapters execute

@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 import re
 
-from embedlens import chapters, layers, models, published
+from embedlens import chapters, layers, models, one_hot, published
 from jupytext import TextFileContentsManager
 from nbclient.exceptions import CellExecutionError
 import nbformat
@@ -23,6 +23,10 @@ SHARED = {
     "DotWithFeedback": ("11_how_low", models),
     "DriftingDotWithFeedback": ("11_how_low", models),
     "SimpleEmbedding": ("05_own_layer", layers),
+    "OneHotDense": ("08_one_hot", one_hot),
+    "Biases": ("08_one_hot", one_hot),
+    "OneHotNetwork": ("08_one_hot", one_hot),
+    "EmbeddingNetwork": ("08_one_hot", one_hot),
 }
 # Settings of the post, rules, and numbers of the examples by hand. Results are glued.
 SETTINGS = {"99.9", "0.3", "0.6", "0.05", "0.5", "0.25", "0.99", "3.5", "1.0", "3.0"}
