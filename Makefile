@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 PEERS := surprise lenskit fastai myfm
 
 .DEFAULT_GOAL := help
-.PHONY: help book pdf test lab reproduce sweep tune costs growth bench execute page-data \
+.PHONY: help book pdf test lab reproduce sweep tune costs growth tasks bench execute page-data \
 	peer-locks lint lock snapshot clean
 
 help: ## list the commands
@@ -51,6 +51,9 @@ costs: $(READY) ## measure what a step costs, batch sizes, lazy updates (about 8
 
 growth: $(READY) ## measure epochs of up to 25 million made-up ratings (about 20 minutes)
 	$(BIN)/python -m embedlens.growth --output book/results/growth.json
+
+tasks: $(READY) ## embed the movies by three tasks and probe the vectors (about 5 minutes)
+	$(BIN)/python -m embedlens.tasks --output book/results/tasks.json
 
 execute: $(READY) ## run all chapters from their text twins and store the outputs
 	$(BIN)/python -m embedlens.chapters execute
