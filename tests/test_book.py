@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 import re
 
-from embedlens import chapters, layers, models, published
+from embedlens import chapters, layers, models, published, tasks
 from jupytext import TextFileContentsManager
 from nbclient.exceptions import CellExecutionError
 import nbformat
@@ -21,6 +21,7 @@ SHARED = {
     "BiasOnly": ("03_bias_model", models),
     "PenalisedDotWithBias": ("07_costs", models),
     "SimpleEmbedding": ("05_own_layer", layers),
+    "GoesWith": ("10_tasks", tasks),
 }
 # Settings of the post, rules, and numbers of the examples by hand. Results are glued.
 SETTINGS = {"99.9", "0.3", "0.6", "0.05", "0.5", "0.25", "0.99", "3.5", "1.0", "3.0"}
