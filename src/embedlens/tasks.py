@@ -279,7 +279,7 @@ def probe_genres(vectors, genres):
     -----
     Alain and Bengio (2016) ask the layers of a network in the same way.
     """
-    logistic = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
+    logistic = make_pipeline(StandardScaler(), LogisticRegression(solver="newton-cholesky"))
     chances = cross_val_predict(
         OneVsRestClassifier(logistic),
         vectors,
