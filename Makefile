@@ -8,7 +8,7 @@ PEERS := surprise lenskit fastai myfm
 
 .DEFAULT_GOAL := help
 .PHONY: help book pdf test lab reproduce sweep tune costs growth ladder-search ladder one-hot \
-	execute page-data bench lint lock peer-locks snapshot clean
+	tasks execute page-data bench lint lock peer-locks snapshot clean
 
 help: ## list the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -60,6 +60,9 @@ ladder: $(READY) ## measure chapter 11's models on splits 0 to 4 (about ten minu
 
 one-hot: $(READY) ## compare embeddings with one-hot vectors (about 20 minutes)
 	$(BIN)/python -m embedlens.one_hot --output book/results/one_hot.json
+
+tasks: $(READY) ## embed the movies by three tasks and probe the vectors (about 5 minutes)
+	$(BIN)/python -m embedlens.tasks --output book/results/tasks.json
 
 execute: $(READY) ## run all chapters from their text twins and store the outputs
 	$(BIN)/python -m embedlens.chapters execute

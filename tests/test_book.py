@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 import re
 
-from embedlens import chapters, layers, models, one_hot, published
+from embedlens import chapters, layers, models, one_hot, published, tasks
 from jupytext import TextFileContentsManager
 from nbclient.exceptions import CellExecutionError
 import nbformat
@@ -27,6 +27,7 @@ SHARED = {
     "Biases": ("08_one_hot", one_hot),
     "OneHotNetwork": ("08_one_hot", one_hot),
     "EmbeddingNetwork": ("08_one_hot", one_hot),
+    "GoesWith": ("10_tasks", tasks),
 }
 # Settings of the post, rules, and numbers of the examples by hand. Results are glued.
 SETTINGS = {"99.9", "0.3", "0.6", "0.05", "0.5", "0.25", "0.99", "3.5", "1.0", "3.0"}
