@@ -7,8 +7,8 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 PEERS := surprise lenskit fastai myfm
 
 .DEFAULT_GOAL := help
-.PHONY: help book pdf test lab reproduce sweep tune costs growth bench execute page-data \
-	peer-locks lint lock snapshot clean
+.PHONY: help book pdf test lab reproduce sweep tune costs growth bench recommended execute \
+	page-data peer-locks lint lock snapshot clean
 
 help: ## list the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -51,6 +51,9 @@ costs: $(READY) ## measure what a step costs, batch sizes, lazy updates (about 8
 
 growth: $(READY) ## measure epochs of up to 25 million made-up ratings (about 20 minutes)
 	$(BIN)/python -m embedlens.growth --output book/results/growth.json
+
+recommended: $(READY) ## measure new users, new movies and top-N lists on five splits (about 5 minutes)
+	$(BIN)/python -m embedlens.recommended --output book/results/recommended.json
 
 execute: $(READY) ## run all chapters from their text twins and store the outputs
 	$(BIN)/python -m embedlens.chapters execute
