@@ -8,7 +8,7 @@ PEERS := surprise lenskit fastai myfm
 
 .DEFAULT_GOAL := help
 .PHONY: help book pdf test lab reproduce sweep tune costs growth ladder-search ladder one-hot \
-	tasks execute page-data bench lint lock peer-locks snapshot clean
+	tasks recommended execute page-data bench lint lock peer-locks snapshot clean
 
 help: ## list the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -63,6 +63,9 @@ one-hot: $(READY) ## compare embeddings with one-hot vectors (about 20 minutes)
 
 tasks: $(READY) ## embed the movies by three tasks and probe the vectors (about 5 minutes)
 	$(BIN)/python -m embedlens.tasks --output book/results/tasks.json
+
+recommended: $(READY) ## measure new users, new movies and top-N lists on five splits (about 5 minutes)
+	$(BIN)/python -m embedlens.recommended --output book/results/recommended.json
 
 execute: $(READY) ## run all chapters from their text twins and store the outputs
 	$(BIN)/python -m embedlens.chapters execute

@@ -1,4 +1,5 @@
 from embedlens import data, foldin, training
+from embedlens.models import DotWithBias
 import numpy as np
 import pytest
 from scipy.optimize import minimize
@@ -76,6 +77,31 @@ def test_pushes_of_all_ratings_make_the_taste(space):
     pushes = space.vectors @ space.vectors[user.rows].T * user.residuals / foldin.RIDGE["vector"]
     table = foldin.explain(space, user)
     assert table["taste"].to_numpy() == pytest.approx(pushes.sum(axis=1))
+
+
+def test_pushes_of_one_movie_stand_by_rating(space):
+    user = foldin.fold_in(space, RATINGS)
+    table = foldin.explain(space, user).set_index("movieIdDense")
+    for movie in (5, 13):
+        found = foldin.pushes(space, user, movie)
+        assert found["movieIdDense"].tolist() == list(RATINGS)
+        assert found["stars"].tolist() == list(RATINGS.values())
+        assert found["push"].sum() == pytest.approx(table.loc[movie, "taste"])
+        nearest = found.set_index("movieIdDense").loc[table.loc[movie, "nearest"], "push"]
+        assert nearest == pytest.approx(table.loc[movie, "push"])
+    with pytest.raises(ValueError, match="movie 4 is not among the 6 movies"):
+        foldin.pushes(space, user, 4)
+
+
+def test_average_user_of_some_users():
+    model = DotWithBias(4, 3, 0.5, 5.0, dim=2)
+    model(np.array([[1, 1]]))
+    vectors = model.user_embedding.get_weights()[0]
+    assert foldin.space_of(model).user_vector == pytest.approx(vectors[1:].mean(axis=0))
+    some = foldin.space_of(model, user_ids=[1, 3])
+    assert some.user_vector == pytest.approx((vectors[1] + vectors[3]) / 2)
+    biases = model.user_bias.get_weights()[0][:, 0]
+    assert some.user_bias == pytest.approx((biases[1] + biases[3]) / 2)
 
 
 def test_one_rating_pushes_all_there_is(space):

@@ -1,5 +1,6 @@
-from embedlens import data
-from embedlens.recommend import recommend
+from embedlens import data, training
+from embedlens.models import DotWithBias
+from embedlens.recommend import recommend, scores
 import numpy as np
 import pandas as pd
 import pytest
@@ -50,3 +51,17 @@ def test_n_is_honoured(ratings, n, expected):
 def test_unknown_user(ratings, user):
     with pytest.raises(ValueError, match=f"user {user} "):
         recommend(Stub(), ratings, user)
+
+
+def test_scores_are_the_predictions_of_all_pairs():
+    training.set_seed(0)
+    model = DotWithBias(4, 5, 0.5, 5.0, dim=3)
+    pairs = pd.DataFrame({"userIdDense": [1, 4, 2], "movieIdDense": [5, 1, 3]})
+    predicted = training.predict(model, pairs)
+    users = model.user_embedding.get_weights()[0]
+    movies = model.movie_embedding.get_weights()[0]
+    stars, taste = scores(model)
+    assert stars.shape == taste.shape == (5, 6)
+    assert stars[pairs["userIdDense"], pairs["movieIdDense"]] == pytest.approx(predicted, abs=1e-5)
+    assert taste[4, 1] == pytest.approx((users[4] - users[1:].mean(axis=0)) @ movies[1], abs=1e-6)
+    assert taste[1:].sum(axis=0) == pytest.approx(np.zeros(6), abs=1e-6)

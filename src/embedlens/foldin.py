@@ -66,7 +66,7 @@ class User:
     residuals: np.ndarray
 
 
-def space_of(model, ids=None):
+def space_of(model, ids=None, user_ids=None):
     """Take the fixed part out of a trained `DotWithBias`.
 
     Parameters
@@ -74,6 +74,9 @@ def space_of(model, ids=None):
     model : DotWithBias
     ids : array-like of int, optional
         Dense ids of the movies to keep. Default: all.
+    user_ids : array-like of int, optional
+        Dense ids of the users that the average user is made of. Default: all. Name them if
+        the training has left users out: their rows hold nothing but initial weights.
 
     Returns
     -------
@@ -90,12 +93,13 @@ def space_of(model, ids=None):
         )
     )
     ids = np.arange(1, len(movies)) if ids is None else np.sort(np.asarray(ids, dtype=int))
+    known = slice(1, None) if user_ids is None else np.asarray(user_ids, dtype=int)
     return Space(
         ids,
         movies[ids],
         movie_biases[ids, 0],
-        users[1:].mean(axis=0),
-        float(user_biases[1:].mean()),
+        users[known].mean(axis=0),
+        float(user_biases[known].mean()),
         model.min_rating,
         model.max_rating,
     )
@@ -210,6 +214,40 @@ def explain(space, user, ridge=RIDGE):
         nearest=space.ids[user.rows[nearest]],
         cosine=cosines[each, nearest],
         push=pushes[each, nearest],
+    )
+
+
+def pushes(space, user, movie, ridge=RIDGE):
+    """Say what each rating of a user adds to the `taste` of one movie.
+
+    Parameters
+    ----------
+    space, user, ridge
+        As in `explain`.
+    movie : int
+        Dense id of a movie of the space, rated or not.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row per rating, in the order given: movieIdDense, stars, push (units of score).
+        The pushes add up to `taste`.
+
+    Raises
+    ------
+    ValueError
+        If the space does not hold the movie.
+    """
+    found = np.flatnonzero(space.ids == movie)
+    if not len(found):
+        raise ValueError(f"movie {movie} is not among the {len(space.ids):,} movies")
+    products = space.vectors[user.rows] @ space.vectors[found[0]]
+    return pd.DataFrame(
+        {
+            "movieIdDense": space.ids[user.rows],
+            "stars": user.stars,
+            "push": products * user.residuals / ridge["vector"],
+        }
     )
 
 
