@@ -144,6 +144,8 @@ def fold_in(space, ratings, ridge=RIDGE):
     the model itself        0.867
     ======================  =============  =========  =====  =====
 
+    `recommended.choose_ridge` chooses penalties without validation ratings, for chapter 12.
+
     So most of the gain is bias; the vectors add to it where there are many ratings. For new
     users penalties on the vector of 5 to 10 were best (2: 0.840, 30: 0.839), while trained
     users want more (5: 0.883, 30: 0.869). With a penalty of 2, trained users had 0.917, 0.905,

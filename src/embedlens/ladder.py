@@ -12,7 +12,7 @@ from functools import cache, partial
 import hashlib
 import json
 
-from embedlens import audit, commands, data, drift, ranking, results, training, tuned
+from embedlens import audit, commands, data, drift, ranking, recommend, results, training, tuned
 from embedlens.cache import cache_folder
 from embedlens.models import DotWithBias, DotWithFeedback, DriftingDotWithFeedback
 import joblib
@@ -249,7 +249,7 @@ def measure(split):
         model, _ = tuned.train(sizes, train_ratings, _seed(split, seed))
         predictions["factors"].append(training.predict(model, valid_ratings))
         if seed == 0:
-            found |= _ranked("factors", scores_of_bias_model(model), train_ratings, valid_ratings)
+            found |= _ranked("factors", recommend.scores(model)[0], train_ratings, valid_ratings)
         for rung in ("both", "drift"):
             model, _ = train(rung, train_ratings, _seed(split, seed))
             predictions[rung].append(training.predict(model, valid_ratings, inputs_of(rung)))
@@ -304,20 +304,6 @@ def scores(model):
     users = ops.convert_to_numpy(model.user_rows(np.arange(n_users)))
     movies = ops.convert_to_numpy(model.movie_rows(np.arange(n_movies)))
     return users[:, :-1] @ movies[:, :-1].T + users[:, -1:] + movies[:, -1]
-
-
-def scores_of_bias_model(model):
-    """As `scores`, for a `DotWithBias`."""
-    users, movies, user_bias, movie_bias = (
-        layer.get_weights()[0]
-        for layer in (
-            model.user_embedding,
-            model.movie_embedding,
-            model.user_bias,
-            model.movie_bias,
-        )
-    )
-    return users @ movies.T + user_bias + movie_bias.T
 
 
 def load(path):
