@@ -6,9 +6,10 @@ and keeps moving it. That motion follows a known series. So each row is left alo
 it is next looked up, and then moved in one go by all that it has missed.
 
 The result is that of Keras' dense Adam on JAX up to rounding. (On TensorFlow, Keras squares
-the gradients of a row that a batch holds twice before it adds them up.) One liberty is taken: within the
-series, Adam's epsilon stands beside the second moment of the row's last step instead of
-beside the fading one. Terms die out before the two differ by more than 8 % of epsilon.
+the gradients of a row that a batch holds twice before it adds them up.) One liberty is
+taken: within the series, Adam's epsilon stands beside the second moment of the row's last
+step instead of beside the fading one. Terms die out before the two differ by more than 8 %
+of epsilon.
 """
 
 from functools import cache, partial
