@@ -338,10 +338,8 @@ def load(path):
 
     Raises
     ------
-    FileNotFoundError
-        If there is no such file.
-    ValueError
-        If the file is no report, or was made for other claims, settings or data.
+    FileNotFoundError, ValueError
+        As `results.read`, which refuses a file that was made for something else.
     """
     present = {"data": dataset_digest(), "claims": claims.digest(), "settings": SETTINGS}
     return results.read(path, present, "make reproduce")

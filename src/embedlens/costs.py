@@ -263,10 +263,8 @@ def load(path):
 
     Raises
     ------
-    FileNotFoundError
-        If there is no such file.
-    ValueError
-        If the file holds no costs, or was made for other data or settings.
+    FileNotFoundError, ValueError
+        As `results.read`, which refuses a file that was made for something else.
     """
     present = {"data": audit.dataset_digest(), "settings": SETTINGS}
     return results.read(path, present, "make costs")

@@ -171,10 +171,8 @@ def load(path):
 
     Raises
     ------
-    FileNotFoundError
-        If there is no such file.
-    ValueError
-        If the file holds no measurements, or was made with other settings.
+    FileNotFoundError, ValueError
+        As `results.read`, which refuses a file that was made for something else.
     """
     stored = results.read(path, {"settings": _all_settings()}, "make growth")
     runs = pd.DataFrame(stored["runs"])

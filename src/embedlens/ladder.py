@@ -194,7 +194,7 @@ def search(rungs=("users", "both", "drift")):
             study.enqueue_trial(before)
         for number in tqdm(range(SEARCH["trials"][rung]), unit="trial", desc=rung):
             trial = study.ask()
-            setting = _suggested(trial)
+            setting = tuned.suggested(trial, {name: SEARCH[name] for name in SETTINGS["both"]})
             file = folder / f"{rung}-{number:03d}.json"
             rmse = results.kept(file)
             if rmse is None:
@@ -320,10 +320,8 @@ def load(path):
 
     Raises
     ------
-    FileNotFoundError
-        If there is no such file.
-    ValueError
-        If the file holds no measures, or was made for other data or settings.
+    FileNotFoundError, ValueError
+        As `results.read`, which refuses a file that was made for something else.
     """
     present = {"data": audit.dataset_digest(), "settings": _measured_settings()}
     stored = results.read(path, present, "make ladder")
@@ -340,10 +338,8 @@ def load_search(path):
 
     Raises
     ------
-    FileNotFoundError
-        If there is no such file.
-    ValueError
-        If the file is no search, or was made for other data or another space.
+    FileNotFoundError, ValueError
+        As `results.read`, which refuses a file that was made for something else.
     """
     present = {"data": audit.dataset_digest(), "settings": SEARCH}
     return results.read(path, present, "make ladder-search")
@@ -441,23 +437,6 @@ def _inner_dropout(split, setting):
     averaged = averaged_with_dropout(silenced, drift.inputs(valid_ratings), seed=split)
     plain = float(history["valid_rmse"].iloc[-1])
     return plain, training.rmse(valid_ratings["rating"], averaged)
-
-
-def _suggested(trial):
-    def between(name):
-        return trial.suggest_float(name, *SEARCH[name], log=True)
-
-    return {
-        "batch_size": trial.suggest_categorical("batch_size", SEARCH["batch_size"]),
-        "learning_rate": between("learning_rate"),
-        "epochs": trial.suggest_int("epochs", *SEARCH["epochs"]),
-        "dim": trial.suggest_categorical("dim", SEARCH["dim"]),
-        "vector_penalty": between("vector_penalty"),
-        "bias_penalty": between("bias_penalty"),
-        "feedback_penalty": between("feedback_penalty"),
-        "feedback_bias_penalty": between("feedback_bias_penalty"),
-        "total_penalty": between("total_penalty"),
-    }
 
 
 if __name__ == "__main__":

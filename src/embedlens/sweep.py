@@ -94,10 +94,8 @@ def load(path):
 
     Raises
     ------
-    FileNotFoundError
-        If there is no such file.
-    ValueError
-        If the file is no sweep, or was made for other data or settings.
+    FileNotFoundError, ValueError
+        As `results.read`, which refuses a file that was made for something else.
     """
     present = {"data": audit.dataset_digest(), "settings": SETTINGS}
     stored = results.read(path, present, "make sweep")

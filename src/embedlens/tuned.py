@@ -111,7 +111,8 @@ def search(trials=SEARCH["trials"]):
     study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=0, multivariate=True))
     for _ in tqdm(range(trials), unit="trial"):
         trial = study.ask()
-        found = [_inner_rmse(_suggested(trial), seed, *part) for seed, part in enumerate(parts)]
+        setting = suggested(trial, {name: SEARCH[name] for name in SETTINGS})
+        found = [_inner_rmse(setting, seed, *part) for seed, part in enumerate(parts)]
         study.tell(trial, sum(found) / len(found))
     trials = [{**trial.params, "rmse": round(trial.value, 5)} for trial in study.trials]
     return {"best": study.best_params, "trials": trials, "provenance": provenance}
@@ -140,10 +141,8 @@ def load(path):
 
     Raises
     ------
-    FileNotFoundError
-        If there is no such file.
-    ValueError
-        If the file is no search, or was made for other data or another space.
+    FileNotFoundError, ValueError
+        As `results.read`, which refuses a file that was made for something else.
     """
     present = {"data": audit.dataset_digest(), "settings": SEARCH}
     return results.read(path, present, "make tune")
@@ -169,18 +168,29 @@ def main(arguments=None):
     print(f"Best: {found['best']}\nWritten: {options.output}")
 
 
-def _suggested(trial):
-    def between(name):
-        return trial.suggest_float(name, *SEARCH[name], log=True)
+def suggested(trial, space):
+    """Let an Optuna trial choose a setting.
 
-    return {
-        "batch_size": trial.suggest_categorical("batch_size", SEARCH["batch_size"]),
-        "learning_rate": between("learning_rate"),
-        "epochs": trial.suggest_int("epochs", *SEARCH["epochs"]),
-        "dim": trial.suggest_categorical("dim", SEARCH["dim"]),
-        "vector_penalty": between("vector_penalty"),
-        "bias_penalty": between("bias_penalty"),
-    }
+    Parameters
+    ----------
+    trial : optuna.Trial
+    space : dict
+        batch_size and dim: choices; epochs: first and last; all others: ends of a range that
+        is searched on a logarithmic scale.
+
+    Returns
+    -------
+    dict
+    """
+    setting = {}
+    for name, values in space.items():
+        if name in ("batch_size", "dim"):
+            setting[name] = trial.suggest_categorical(name, values)
+        elif name == "epochs":
+            setting[name] = trial.suggest_int(name, *values)
+        else:
+            setting[name] = trial.suggest_float(name, *values, log=True)
+    return setting
 
 
 def _inner_rmse(setting, seed, train_ratings, valid_ratings):
