@@ -7,7 +7,8 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 PEERS := surprise lenskit fastai myfm
 
 .DEFAULT_GOAL := help
-.PHONY: help book pdf test lab reproduce sweep tune costs growth bench execute page-data \
+.PHONY: help book pdf test lab reproduce sweep tune costs growth three-ways-search three-ways \
+	bench execute page-data \
 	peer-locks lint lock snapshot clean
 
 help: ## list the commands
@@ -51,6 +52,12 @@ costs: $(READY) ## measure what a step costs, batch sizes, lazy updates (about 8
 
 growth: $(READY) ## measure epochs of up to 25 million made-up ratings (about 20 minutes)
 	$(BIN)/python -m embedlens.growth --output book/results/growth.json
+
+three-ways-search: $(READY) ## search the settings of SVD and autoencoder (about 10 minutes)
+	$(BIN)/python -m embedlens.spaces_search --output book/results/three_ways_search.json
+
+three-ways: $(READY) ## compare embeddings, SVD and autoencoder over splits (about 5 minutes)
+	$(BIN)/python -m embedlens.three_ways --output book/results/three_ways.json
 
 execute: $(READY) ## run all chapters from their text twins and store the outputs
 	$(BIN)/python -m embedlens.chapters execute
