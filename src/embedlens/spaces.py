@@ -25,15 +25,15 @@ SETTINGS = {
     "refilled": {"rank": 64, "shrink": 12, "rounds": 15},
     "autorec": {
         "dim": 128,
-        "dropout": 0.6,
+        "dropout": 0.7,
         "penalty": 0.001,
         "learning_rate": 0.002,
         "epochs": 30,
         "batch_size": 512,
     },
     "autorec_users": {
-        "dim": 64,
-        "dropout": 0.6,
+        "dim": 128,
+        "dropout": 0.5,
         "penalty": 0.003,
         "learning_rate": 0.002,
         "epochs": 30,
