@@ -6,6 +6,7 @@ minutes on two free cores).
 
 from functools import cache
 import hashlib
+import importlib
 from itertools import combinations
 
 from embedlens import audit, commands, data, factors, neighbours, results, spaces, training, tuned
@@ -183,7 +184,9 @@ def load(path):
 
 def main(arguments=None):
     """Measure and store; see the module's text."""
-    commands.store("embedlens.three_ways", __doc__, compare_over_splits, arguments)
+    # By its name: other processes cannot import what belongs to __main__.
+    measure = importlib.import_module("embedlens.three_ways").compare_over_splits
+    commands.store("embedlens.three_ways", __doc__, measure, arguments)
 
 
 def _space(fitted):
