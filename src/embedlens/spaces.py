@@ -218,7 +218,7 @@ def train_autorec(residuals, settings, seed):
     falling = keras.optimizers.schedules.CosineDecay(settings["learning_rate"], steps)
     training.set_seed(seed)
     model = AutoRec(targets.shape[1], settings["dim"], settings["dropout"], settings["penalty"])
-    model.compile(keras.optimizers.Adam(falling), loss=masked_mse, jit_compile=True)
+    model.compile(keras.optimizers.Adam(falling), loss=masked_mse)
     model.fit(
         np.nan_to_num(targets),
         targets,
