@@ -8,7 +8,8 @@ PEERS := surprise lenskit fastai myfm
 
 .DEFAULT_GOAL := help
 .PHONY: help book pdf test lab reproduce sweep tune costs growth ladder-search ladder one-hot \
-	tasks recommended execute page-data bench lint lock peer-locks snapshot clean
+	tasks recommended three-ways-search three-ways execute page-data bench lint lock peer-locks \
+	snapshot clean
 
 help: ## list the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -66,6 +67,12 @@ tasks: $(READY) ## embed the movies by three tasks and probe the vectors (about 
 
 recommended: $(READY) ## measure new users, new movies and top-N lists on five splits (about 5 minutes)
 	$(BIN)/python -m embedlens.recommended --output book/results/recommended.json
+
+three-ways-search: $(READY) ## search the settings of SVD and autoencoder (about 10 minutes)
+	$(BIN)/python -m embedlens.spaces_search --output book/results/three_ways_search.json
+
+three-ways: $(READY) ## compare embeddings, SVD and autoencoder over splits (about 5 minutes)
+	$(BIN)/python -m embedlens.three_ways --output book/results/three_ways.json
 
 execute: $(READY) ## run all chapters from their text twins and store the outputs
 	$(BIN)/python -m embedlens.chapters execute

@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 import re
 
-from embedlens import chapters, layers, models, one_hot, published, tasks
+from embedlens import chapters, layers, models, one_hot, published, spaces, tasks
 from jupytext import TextFileContentsManager
 from nbclient.exceptions import CellExecutionError
 import nbformat
@@ -28,6 +28,18 @@ SHARED = {
     "OneHotNetwork": ("08_one_hot", one_hot),
     "EmbeddingNetwork": ("08_one_hot", one_hot),
     "GoesWith": ("10_tasks", tasks),
+    "AutoRec": ("09_three_ways", models),
+    "masked_mse": ("09_three_ways", models),
+    **{
+        name: ("09_three_ways", spaces)
+        for name in (
+            "rating_table",
+            "low_rank",
+            "refill",
+            "train_autorec",
+            "canonical_correlations",
+        )
+    },
 }
 # Settings of the post, rules, and numbers of the examples by hand. Results are glued.
 SETTINGS = {"99.9", "0.3", "0.6", "0.05", "0.5", "0.25", "0.99", "3.5", "1.0", "3.0"}
@@ -124,11 +136,11 @@ def stripped(node):
     return ast.dump(node)
 
 
-def class_in(source, name):
+def definition_in(source, name):
     found = [
         node
         for node in ast.parse(source).body
-        if isinstance(node, ast.ClassDef) and node.name == name
+        if isinstance(node, ast.ClassDef | ast.FunctionDef) and node.name == name
     ]
     return found[0] if found else None
 
@@ -136,8 +148,8 @@ def class_in(source, name):
 @pytest.mark.parametrize("name", SHARED)
 def test_code_in_chapter_is_the_shared_code(name):
     chapter, module = SHARED[name]
-    shared = class_in(Path(module.__file__).read_text(), name)
-    shown = [class_in(c.source, name) for c in code_cells(ROOT / f"book/text/{chapter}.md")]
+    shared = definition_in(Path(module.__file__).read_text(), name)
+    shown = [definition_in(c.source, name) for c in code_cells(ROOT / f"book/text/{chapter}.md")]
     shown = [node for node in shown if node is not None]
     assert len(shown) == 1
     assert stripped(shown[0]) == stripped(shared)
