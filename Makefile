@@ -31,7 +31,7 @@ pdf: $(READY) ## print the whole book into _build/embedlens.pdf (needs Chromium 
 	$(BIN)/jupyter-book build . --builder singlehtml -W -n --keep-going --quiet
 	$(BIN)/python -m embedlens.pdf
 
-test: $(READY) ## run every test, and every chapter again (a few minutes)
+test: $(READY) ## run every test, and every chapter again (about a quarter of an hour)
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lab: $(READY) ## open the chapters in JupyterLab, text twins kept in step

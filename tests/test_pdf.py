@@ -47,7 +47,7 @@ def titles():
 
 
 def test_length_is_plausible(texts):
-    assert 40 <= len(texts) <= 150
+    assert 100 <= len(texts) <= 250
     assert all(text.strip() for text in texts), "an empty page"
 
 
