@@ -4,7 +4,7 @@ from itertools import combinations
 import json
 from pathlib import Path
 
-from embedlens import audit, data, neighbours, spaces, spaces_search, three_ways
+from embedlens import audit, data, neighbours, spaces, spaces_search, three_ways, tuned
 import numpy as np
 import pytest
 
@@ -38,7 +38,7 @@ def test_a_setting_judged_again_agrees_with_the_stored_search(searched):
 
 def test_search_never_sees_the_ratings_that_are_reported_on():
     outer, reported = data.train_valid_split(data.prepared(), spaces_search.SEARCH["split"])
-    for inner, judged in spaces_search.inner_parts():
+    for inner, judged in map(tuned.inner_part, spaces_search.SEARCH["inner_splits"]):
         assert set(inner.index) | set(judged.index) == set(outer.index)
         assert not set(inner.index) & set(judged.index)
         assert not (set(inner.index) | set(judged.index)) & set(reported.index)

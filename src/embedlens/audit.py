@@ -358,9 +358,63 @@ def dataset_digest():
 
 
 def default_folder():
-    """Where finished seeds are kept: a folder of its own for each state of code and data."""
-    key = hashlib.sha256(f"{training.fingerprint()} {dataset_digest()} {SETTINGS}".encode())
-    return cache_folder() / "audit" / key.hexdigest()[:16]
+    """Where finished seeds are kept."""
+    return folder_for("audit", SETTINGS)
+
+
+def folder_for(name, settings):
+    """Where finished parts are kept: a folder for each state of code, data and settings."""
+    key = hashlib.sha256(f"{training.fingerprint()} {dataset_digest()} {settings}".encode())
+    return cache_folder() / name / key.hexdigest()[:16]
+
+
+def report_on_splits(name, splits, measure, settings):
+    """Measure every split as `collect` does, and put a report together.
+
+    Parameters
+    ----------
+    name : str
+        Of the folder for finished splits.
+    splits : iterable of int
+    measure : callable
+        Takes a split, gives a dict of numbers.
+    settings : dict
+        What the numbers depend on; `load_splits` asks for the same.
+
+    Returns
+    -------
+    dict
+        ``runs``: a list of dict with the split and its measures; ``provenance``.
+    """
+    stands_for = provenance(settings)  # the code that runs, not later edits
+    measured = collect(splits, folder_for(name, settings), measure)
+    runs = [{"split": split, **measures} for split, measures in measured.items()]
+    return {"runs": runs, "provenance": stands_for}
+
+
+def load_splits(path, settings, command):
+    """Read a stored report on splits, if it is about the present data and these settings.
+
+    Parameters
+    ----------
+    path : path-like
+    settings : dict
+        As in `report_on_splits`.
+    command : str
+        What makes the file, for the messages.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row per split (index), one column per measure.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        As `results.read`, which refuses a file that was made for something else.
+    """
+    present = {"data": dataset_digest(), "settings": settings}
+    return pd.DataFrame(results.read(path, present, command)["runs"]).set_index("split")
 
 
 def _as_json(assessment):

@@ -1,6 +1,7 @@
 """What the command lines of the package share."""
 
 import argparse
+import importlib
 import json
 import os
 from pathlib import Path
@@ -76,7 +77,7 @@ def store(module, text, measure, arguments):
     text : str
         Its docstring; the first line describes the command.
     measure : callable
-        Gives a report as for `results.as_text`.
+        A function of that module; gives a report as for `results.as_text`.
     arguments : list of str or None
         None: those of the process.
     """
@@ -84,5 +85,7 @@ def store(module, text, measure, arguments):
     parser.add_argument("--output", type=file_to_write, required=True, help="JSON file to write")
     options = parser.parse_args(arguments)
     restart_on_jax(module, arguments)
+    # By its name: joblib's processes cannot import what belongs to __main__.
+    measure = getattr(importlib.import_module(module), measure.__name__)
     options.output.write_text(results.as_text(measure()), encoding="utf-8")
     print(f"Written: {options.output}")

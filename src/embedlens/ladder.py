@@ -9,23 +9,41 @@ interrupted: what is finished is kept.
 
 import argparse
 from functools import cache, partial
-import hashlib
-import json
 
-from embedlens import audit, commands, data, drift, ranking, recommend, results, training, tuned
-from embedlens.cache import cache_folder
+from embedlens import (
+    audit,
+    commands,
+    data,
+    drift,
+    lists,
+    ranking,
+    recommend,
+    results,
+    training,
+    tuned,
+)
 from embedlens.models import DotWithBias, DotWithFeedback, DriftingDotWithFeedback
 import joblib
 import keras
 from keras import ops
 import numpy as np
-import pandas as pd
 from tqdm import tqdm
 
 SPLITS = [0, 1, 2, 3, 4]
 SEEDS = 8  # models of an ensemble
 PASSES = 30  # predictions with dropout on that are averaged
 # Found by `search` (rounded); tests hold them against the stored search.
+_DRIFT = {
+    "batch_size": 1024,
+    "learning_rate": 0.00581,
+    "epochs": 6,
+    "dim": 16,
+    "vector_penalty": 0.2287,
+    "bias_penalty": 0.002671,
+    "feedback_penalty": 0.01873,
+    "feedback_bias_penalty": 0.1241,
+    "total_penalty": 0.01765,
+}
 SETTINGS = {
     "users": {
         "batch_size": 1024,
@@ -49,34 +67,11 @@ SETTINGS = {
         "feedback_bias_penalty": 0.09412,
         "total_penalty": 0.01871,
     },
-    "drift": {
-        "batch_size": 1024,
-        "learning_rate": 0.00581,
-        "epochs": 6,
-        "dim": 16,
-        "vector_penalty": 0.2287,
-        "bias_penalty": 0.002671,
-        "feedback_penalty": 0.01873,
-        "feedback_bias_penalty": 0.1241,
-        "total_penalty": 0.01765,
-    },
-    "dropout": {
-        "batch_size": 1024,
-        "learning_rate": 0.00581,
-        "epochs": 6,
-        "dim": 16,
-        "vector_penalty": 0.2287,
-        "bias_penalty": 0.002671,
-        "feedback_penalty": 0.01873,
-        "feedback_bias_penalty": 0.1241,
-        "total_penalty": 0.01765,
-        "dropout": 0.1,
-    },
+    "drift": _DRIFT,
+    "dropout": {**_DRIFT, "dropout": 0.1},
 }
 SEARCH = {
-    "split": 0,
-    "inner_splits": [1, 2],
-    "inner_share": 0.9,
+    **{key: tuned.SEARCH[key] for key in ("split", "inner_splits", "inner_share")},
     "trials": {"users": 30, "both": 40, "drift": 20},
     "batch_size": [512, 1024],
     "learning_rate": [0.002, 0.02],
@@ -186,7 +181,8 @@ def search(rungs=("users", "both", "drift")):
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     provenance = audit.provenance(SEARCH)
-    folder = _folder("search", SEARCH)
+    folder = audit.folder_for("ladder-search", SEARCH)
+    folder.mkdir(parents=True, exist_ok=True)
     runs, before = [], None
     for rung in rungs:
         study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=0, multivariate=True))
@@ -232,7 +228,7 @@ def measure(split):
     -------
     dict of str to float
         RMSE in stars: of each rung (one seed), of ensembles of growing size, of averages with
-        dropout. And precision, recall and NDCG at 10 of popularity and of three models.
+        dropout. And precision, recall and NDCG at 10 of popularity and of two models.
     """
     from embedlens import rowwise
 
@@ -275,9 +271,9 @@ def measure(split):
     silenced = partial(model, training=True)
     note("post_averaged", averaged_with_dropout(silenced, data.inputs(valid_ratings), seed=split))
 
-    popularity = np.bincount(train_ratings["movieIdDense"], minlength=sizes[1] + 1)
-    popularity = np.tile(popularity.astype("float64"), (sizes[0] + 1, 1))
-    return found | _ranked("popularity", popularity, train_ratings, valid_ratings)
+    popularity = lists.counts(train_ratings["movieIdDense"], sizes[1]).astype("float64")
+    same_for_all = np.broadcast_to(popularity, (sizes[0] + 1, len(popularity)))
+    return found | _ranked("popularity", same_for_all, train_ratings, valid_ratings)
 
 
 def evaluate(rung, split):
@@ -323,9 +319,7 @@ def load(path):
     FileNotFoundError, ValueError
         As `results.read`, which refuses a file that was made for something else.
     """
-    present = {"data": audit.dataset_digest(), "settings": _measured_settings()}
-    stored = results.read(path, present, "make ladder")
-    return pd.DataFrame(stored["runs"]).set_index("split")
+    return audit.load_splits(path, _measured_settings(), "make ladder")
 
 
 def load_search(path):
@@ -373,25 +367,11 @@ def measure_all():
     dict
         ``runs``: a list of dict with the split and what `measure` gives; ``provenance``.
     """
-    provenance = audit.provenance(_measured_settings())
-    found = audit.collect(SPLITS, _folder("measures", _measured_settings()), measure)
-    return {
-        "runs": [{"split": split, **measures} for split, measures in found.items()],
-        "provenance": provenance,
-    }
+    return audit.report_on_splits("ladder", SPLITS, measure, _measured_settings())
 
 
 def _measured_settings():
     return {"settings": SETTINGS, "seeds": SEEDS, "passes": PASSES, "factors": tuned.SETTINGS}
-
-
-def _folder(name, settings):
-    key = hashlib.sha256(
-        f"{training.fingerprint()} {audit.dataset_digest()} {json.dumps(settings)}".encode()
-    )
-    folder = cache_folder() / "ladder" / f"{name}-{key.hexdigest()[:16]}"
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
 
 
 def _seed(split, number):
@@ -412,8 +392,7 @@ def _outer(split):
 
 @cache
 def _inner(split):
-    outer, _ = data.train_valid_split(data.prepared(timestamps=True), SEARCH["split"])
-    return drift.with_drift(*data.train_valid_split(outer, split, SEARCH["inner_share"]))
+    return drift.with_drift(*tuned.inner_part(split, timestamps=True))
 
 
 def _inner_rmse(rung, setting):

@@ -234,8 +234,25 @@ def encoder(sizes):
     return OneHotEncoder(categories=columns).fit(np.ones((1, 2), "int32"))
 
 
+def ridge_biases(sizes, train_ratings, penalty):
+    """Fit ridge regression on one-hot vectors (Hoerl and Kennard, 1970); see `ridge`.
+
+    Returns
+    -------
+    mean : float
+        The intercept, in stars.
+    user_biases, movie_biases : numpy.ndarray, shape (n_users + 1,), (n_movies + 1,)
+        By dense id, in stars; 0 for whoever has no rating.
+    """
+    encode = encoder(sizes)
+    model = Ridge(penalty, solver="sparse_cg", tol=1e-6)
+    model.fit(encode.transform(data.inputs(train_ratings)), train_ratings["rating"])
+    user_biases, movie_biases = np.split(model.coef_, [sizes[0]])
+    return float(model.intercept_), np.r_[0, user_biases], np.r_[0, movie_biases]
+
+
 def ridge(sizes, train_ratings, penalty):
-    """Fit ridge regression on one-hot vectors (Hoerl and Kennard, 1970).
+    """Predict by the biases that ridge regression on one-hot vectors finds.
 
     Parameters
     ----------
@@ -249,10 +266,13 @@ def ridge(sizes, train_ratings, penalty):
     callable
         Takes ratings as from `data.prepare`, gives predictions in stars, shape (n,).
     """
-    encode = encoder(sizes)
-    model = Ridge(penalty, solver="sparse_cg", tol=1e-6)
-    model.fit(encode.transform(data.inputs(train_ratings)), train_ratings["rating"])
-    return lambda ratings: model.predict(encode.transform(data.inputs(ratings)))
+    mean, user_biases, movie_biases = ridge_biases(sizes, train_ratings, penalty)
+
+    def predict(ratings):
+        users, movies = data.inputs(ratings).T
+        return mean + user_biases[users] + movie_biases[movies]
+
+    return predict
 
 
 def make(name, sizes, settings):
@@ -331,11 +351,8 @@ def search(name, trials=SETTINGS["trials"]):
     """
     import optuna
 
-    inner = SETTINGS["inner"]
-    ratings = data.prepared()
-    sizes = data.count_users_and_movies(ratings)
-    outer, _ = data.train_valid_split(ratings, inner["split"])
-    parts = [data.train_valid_split(outer, s, inner["inner_share"]) for s in inner["inner_splits"]]
+    sizes = data.count_users_and_movies(data.prepared())
+    parts = [tuned.inner_part(split) for split in SETTINGS["inner"]["inner_splits"]]
 
     def judged(settings):
         found = []

@@ -6,7 +6,6 @@ is new once.
 """
 
 from functools import partial
-import hashlib
 
 from embedlens import (
     audit,
@@ -17,11 +16,9 @@ from embedlens import (
     lists,
     ranking,
     recommend,
-    results,
     training,
     tuned,
 )
-from embedlens.cache import cache_folder
 from embedlens.models import DotWithBias
 import numpy as np
 import pandas as pd
@@ -306,12 +303,7 @@ def collect():
     dict
         ``runs``: a dict per split, with its number; ``provenance``: what they depend on.
     """
-    provenance = audit.provenance(SETTINGS)
-    key = hashlib.sha256(f"{training.fingerprint()} {provenance['data']} {SETTINGS}".encode())
-    folder = cache_folder() / "recommended" / key.hexdigest()[:16]
-    measured = audit.collect(SPLITS, folder, measure)
-    runs = [{"split": split, **measures} for split, measures in measured.items()]
-    return {"runs": runs, "provenance": provenance}
+    return audit.report_on_splits("recommended", SPLITS, measure, SETTINGS)
 
 
 def load(path):
@@ -331,9 +323,7 @@ def load(path):
     FileNotFoundError, ValueError
         As `results.read`, which refuses a file that was made for something else.
     """
-    present = {"data": audit.dataset_digest(), "settings": SETTINGS}
-    stored = results.read(path, present, "make recommended")
-    return pd.DataFrame(stored["runs"]).set_index("split")
+    return audit.load_splits(path, SETTINGS, "make recommended")
 
 
 def main(arguments=None):

@@ -6,16 +6,13 @@ prediction of every pair. Chapter 9 shows the ways and compares them.
 
 from dataclasses import dataclass
 
-from embedlens import data, training, tuned
+from embedlens import data, neighbours, one_hot, training, tuned
 from embedlens.models import AutoRec, masked_mse
 import keras
 import numpy as np
-from scipy import sparse
 from scipy.linalg import eigh
 from scipy.spatial import procrustes
 from sklearn.decomposition import PCA
-from sklearn.linear_model import Ridge
-from sklearn.neighbors import NearestNeighbors
 
 # Found by `spaces_search`; tests hold them against the stored search.
 SETTINGS = {
@@ -103,20 +100,8 @@ def bias_table(ratings, sizes, ridge):
     numpy.ndarray of float32, shape (n_movies + 1, n_users + 1)
         In stars, not clipped. Whoever has no rating gets the bias 0.
     """
-    n_users, n_movies = sizes
-    rows, ones = np.arange(len(ratings)), np.ones(len(ratings))
-    movies = (ones, (rows, ratings["movieIdDense"]))
-    users = (ones, (rows, ratings["userIdDense"]))
-    one_hot = sparse.hstack(
-        [
-            sparse.csr_matrix(movies, shape=(len(rows), n_movies + 1)),
-            sparse.csr_matrix(users, shape=(len(rows), n_users + 1)),
-        ]
-    )
-    fitted = Ridge(alpha=ridge, solver="sparse_cg").fit(one_hot, ratings["rating"])
-    movie_biases, user_biases = np.split(fitted.coef_, [n_movies + 1])
-    predicted = fitted.intercept_ + movie_biases[:, None] + user_biases
-    return predicted.astype("float32")
+    mean, user_biases, movie_biases = one_hot.ridge_biases(sizes, ratings, ridge)
+    return (mean + movie_biases[:, None] + user_biases).astype("float32")
 
 
 def mean_filled(table):
@@ -227,6 +212,16 @@ def train_autorec(residuals, settings, seed):
         verbose=0,
     )
     return model
+
+
+def biases(ratings, sizes, settings=SETTINGS["biases"]):
+    """Biases alone, `bias_table`; there are no vectors.
+
+    Returns
+    -------
+    Fit
+    """
+    return Fit(np.empty((sizes[1] + 1, 0)), _on_scale(bias_table(ratings, sizes, **settings)))
 
 
 def embeddings(ratings, sizes, seed, settings=tuned.SETTINGS):
@@ -388,8 +383,7 @@ def told_by_neighbours(vectors, values, n=10):
         About 0 if neighbours have the value no more in common than any two rows.
     """
     known = np.isfinite(values)
-    index = NearestNeighbors(n_neighbors=n, metric="cosine", algorithm="brute")
-    places = index.fit(vectors[known]).kneighbors(return_distance=False)
+    places, _ = neighbours.nearest(vectors[known], n)
     return float(np.corrcoef(values[known], values[known][places].mean(axis=1))[0, 1])
 
 

@@ -31,21 +31,13 @@ SEARCH = {
     "autorec_users": {**AUTOREC, "batch_size": [32]},
 }
 WAYS = {
+    "biases": spaces.biases,
     "filled": spaces.filled_svd,
     "residual": spaces.residual_svd,
     "refilled": spaces.refilled_svd,
     "autorec": spaces.autorec,
     "autorec_users": spaces.autorec_users,
 }
-
-
-def inner_parts():
-    """Cut the training part of the search's split: a list of pairs to train and to judge on."""
-    outer, _ = data.train_valid_split(data.prepared(), SEARCH["split"])
-    return [
-        data.train_valid_split(outer, seed, SEARCH["inner_share"])
-        for seed in SEARCH["inner_splits"]
-    ]
 
 
 def judged(way, setting):
@@ -58,14 +50,10 @@ def judged(way, setting):
     """
     sizes = data.count_users_and_movies(data.prepared())
     found = []
-    for seed, (train, valid) in enumerate(inner_parts()):
-        if way == "biases":
-            table = np.clip(spaces.bias_table(train, sizes, **setting), 0.5, 5.0)
-            found.append(spaces.Fit(table, table).rmse(valid))
-        else:
-            seeds = (seed,) if way.startswith("autorec") else ()
-            fit = WAYS[way](train, sizes, *seeds, settings=setting)
-            found.append(fit.rmse(valid))
+    for seed, split in enumerate(SEARCH["inner_splits"]):
+        train, valid = tuned.inner_part(split)
+        seeds = (seed,) if way.startswith("autorec") else ()
+        found.append(WAYS[way](train, sizes, *seeds, settings=setting).rmse(valid))
     return sum(found) / len(found)
 
 
@@ -89,7 +77,7 @@ def search():
         the numbers depend on.
     """
     provenance = audit.provenance(SEARCH)
-    todo = [(way, s) for way in ("biases", *WAYS) for s in settings_to_try(way)]
+    todo = [(way, s) for way in WAYS for s in settings_to_try(way)]
     runs = [
         {"way": way, "setting": setting, "rmse": round(judged(way, setting), 5)}
         for way, setting in tqdm(todo, unit="setting")
@@ -111,10 +99,8 @@ def load(path):
 
     Raises
     ------
-    FileNotFoundError
-        If there is no such file.
-    ValueError
-        If the file is no search, or was made for other data or grids.
+    FileNotFoundError, ValueError
+        As `results.read`, which refuses a file that was made for something else.
     """
     present = {"data": audit.dataset_digest(), "settings": SEARCH}
     return results.read(path, present, "make three-ways-search")["runs"]

@@ -3,7 +3,6 @@
 Run ``python -m embedlens.tasks --output book/results/tasks.json`` (about five minutes).
 """
 
-import hashlib
 from itertools import combinations
 
 from embedlens import (
@@ -17,7 +16,6 @@ from embedlens import (
     training,
     tuned,
 )
-from embedlens.cache import cache_folder
 import keras
 from keras import ops
 import numpy as np
@@ -479,13 +477,11 @@ def measure_all():
         (split and all of `measure`); ``provenance``: what the numbers depend on.
     """
     provenance = audit.provenance(SETTINGS)  # of the code that runs, not of later edits
-    key = hashlib.sha256(f"{training.fingerprint()} {SETTINGS}".encode()).hexdigest()[:16]
-    folder = cache_folder() / "tasks" / key
-    tried = audit.collect(range(len(trials())), folder / "trials", try_setting)
-    runs = [{**trial, **tried[number]} for number, trial in enumerate(trials())]
-    measured = audit.collect(SETTINGS["splits"], folder / "splits", measure)
-    runs += [{"split": split, **found} for split, found in measured.items()]
-    return {"runs": runs, "provenance": provenance}
+    folder = audit.folder_for("tasks-search", SETTINGS)
+    tried = audit.collect(range(len(trials())), folder, try_setting)
+    report = audit.report_on_splits("tasks", SETTINGS["splits"], measure, SETTINGS)
+    searched = [{**trial, **tried[number]} for number, trial in enumerate(trials())]
+    return {"runs": searched + report["runs"], "provenance": provenance}
 
 
 def load(path):

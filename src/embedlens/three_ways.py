@@ -5,12 +5,9 @@ minutes on two free cores).
 """
 
 from functools import cache
-import hashlib
-import importlib
 from itertools import combinations
 
-from embedlens import audit, commands, data, factors, neighbours, results, spaces, training, tuned
-from embedlens.cache import cache_folder
+from embedlens import audit, commands, data, factors, neighbours, spaces, training, tuned
 import numpy as np
 import pandas as pd
 
@@ -77,8 +74,7 @@ def measure(split):
             valid["rating"], np.full(len(valid), train["rating"].mean())
         ),
     }
-    biases = np.clip(spaces.bias_table(train, sizes, **spaces.SETTINGS["biases"]), 0.5, 5.0)
-    measures["rmse biases"] = spaces.Fit(biases, biases).rmse(valid)
+    measures["rmse biases"] = spaces.biases(train, sizes).rmse(valid)
     measures["rmse autorec_users"] = fit("autorec_users", train, split).rmse(valid)
     found, lengths = {}, {}
     for way in WAYS:
@@ -148,14 +144,7 @@ def compare_over_splits():
     dict
         ``runs``: a list of dict with split and what `measure` gives; ``provenance``.
     """
-    provenance = audit.provenance(SETTINGS)
-    key = f"{training.fingerprint()} {audit.dataset_digest()} {SETTINGS}"
-    folder = cache_folder() / "three_ways" / hashlib.sha256(key.encode()).hexdigest()[:16]
-    measured = audit.collect(SPLITS, folder, measure)
-    return {
-        "runs": [{"split": split, **measures} for split, measures in measured.items()],
-        "provenance": provenance,
-    }
+    return audit.report_on_splits("three_ways", SPLITS, measure, SETTINGS)
 
 
 def load(path):
@@ -172,21 +161,15 @@ def load(path):
 
     Raises
     ------
-    FileNotFoundError
-        If there is no such file.
-    ValueError
-        If the file is no comparison, or was made for other data or settings.
+    FileNotFoundError, ValueError
+        As `results.read`, which refuses a file that was made for something else.
     """
-    present = {"data": audit.dataset_digest(), "settings": SETTINGS}
-    stored = results.read(path, present, "make three-ways")
-    return pd.DataFrame(stored["runs"]).set_index("split")
+    return audit.load_splits(path, SETTINGS, "make three-ways")
 
 
 def main(arguments=None):
     """Measure and store; see the module's text."""
-    # By its name: other processes cannot import what belongs to __main__.
-    measure = importlib.import_module("embedlens.three_ways").compare_over_splits
-    commands.store("embedlens.three_ways", __doc__, measure, arguments)
+    commands.store("embedlens.three_ways", __doc__, compare_over_splits, arguments)
 
 
 def _space(fitted):

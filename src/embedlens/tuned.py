@@ -102,12 +102,7 @@ def search(trials=SEARCH["trials"]):
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     provenance = audit.provenance(SEARCH)
-    ratings = data.prepared()
-    outer, _ = data.train_valid_split(ratings, SEARCH["split"])
-    parts = [
-        data.train_valid_split(outer, seed, SEARCH["inner_share"])
-        for seed in SEARCH["inner_splits"]
-    ]
+    parts = [inner_part(split) for split in SEARCH["inner_splits"]]
     study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=0, multivariate=True))
     for _ in tqdm(range(trials), unit="trial"):
         trial = study.ask()
@@ -116,6 +111,25 @@ def search(trials=SEARCH["trials"]):
         study.tell(trial, sum(found) / len(found))
     trials = [{**trial.params, "rmse": round(trial.value, 5)} for trial in study.trials]
     return {"best": study.best_params, "trials": trials, "provenance": provenance}
+
+
+def inner_part(inner_split, timestamps=False):
+    """Cut the training part of the search's split once more: what a nested search may see.
+
+    Parameters
+    ----------
+    inner_split : int
+        One of ``SEARCH["inner_splits"]``.
+    timestamps : bool, default False
+        As in `data.prepared`.
+
+    Returns
+    -------
+    train_ratings, valid_ratings : pandas.DataFrame
+        To train and to judge on.
+    """
+    outer, _ = data.train_valid_split(data.prepared(timestamps), SEARCH["split"])
+    return data.train_valid_split(outer, inner_split, SEARCH["inner_share"])
 
 
 def evaluate(split):
