@@ -5,14 +5,14 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 PEERS := surprise lenskit fastai myfm
+RESOLVE = $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --no-annotate --no-header --quiet $(UPGRADE)
 
 .DEFAULT_GOAL := help
-.PHONY: help book pdf test lab reproduce sweep tune costs growth ladder-search ladder one-hot \
-	tasks recommended three-ways-search three-ways execute page-data bench lint lock peer-locks \
-	snapshot clean
+.PHONY: help book pdf test lab reproduce results bench execute lint lock clean
 
 help: ## list the commands
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z%-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/; s/%/NAME/' | expand -t 12
 
 $(READY): requirements.lock pyproject.toml
 	@echo "Setting up $(VENV) (a minute or two; later calls skip this)"
@@ -29,7 +29,7 @@ book: $(READY) ## render the book from the stored notebooks into _build/html
 
 pdf: $(READY) ## print the whole book into _build/embedlens.pdf (needs Chromium or Chrome)
 	$(BIN)/jupyter-book build . --builder singlehtml -W -n --keep-going --quiet
-	$(BIN)/python -m embedlens.pdf
+	$(BIN)/python -m embedlens pdf
 
 test: $(READY) ## run every test, and every chapter again (about a quarter of an hour)
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
@@ -41,47 +41,17 @@ reproduce: $(READY) ## audit every claim over 20 seeds (a few minutes)
 	$(BIN)/python -m embedlens reproduce --output book/results/verdict.json \
 		--figure book/_static/verdict.png
 
-sweep: $(READY) ## train the bias model over dropout and dimensions (about 4 minutes)
-	$(BIN)/python -m embedlens.sweep --output book/results/sweep.json
-
-tune: $(READY) ## search the tuned setting of the bias model (about 4 minutes)
-	$(BIN)/python -m embedlens.tuned --output book/results/tuned.json
-
-costs: $(READY) ## measure what a step costs, batch sizes, lazy updates (about 8 minutes)
-	$(BIN)/python -m embedlens.costs --output book/results/costs.json
-
-growth: $(READY) ## measure epochs of up to 25 million made-up ratings (about 20 minutes)
-	$(BIN)/python -m embedlens.growth --output book/results/growth.json
-
-ladder-search: $(READY) ## search the settings of chapter 11's models (about half an hour)
-	$(BIN)/python -m embedlens.ladder --search book/results/ladder_search.json
-
-ladder: $(READY) ## measure chapter 11's models on splits 0 to 4 (about ten minutes)
-	$(BIN)/python -m embedlens.ladder --output book/results/ladder.json
-
-one-hot: $(READY) ## compare embeddings with one-hot vectors (about 20 minutes)
-	$(BIN)/python -m embedlens.one_hot --output book/results/one_hot.json
-
-tasks: $(READY) ## embed the movies by three tasks and probe the vectors (about 5 minutes)
-	$(BIN)/python -m embedlens.tasks --output book/results/tasks.json
-
-recommended: $(READY) ## measure new users, new movies and top-N lists on five splits (about 5 minutes)
-	$(BIN)/python -m embedlens.recommended --output book/results/recommended.json
-
-three-ways-search: $(READY) ## search the settings of SVD and autoencoder (about 10 minutes)
-	$(BIN)/python -m embedlens.spaces_search --output book/results/three_ways_search.json
-
-three-ways: $(READY) ## compare embeddings, SVD and autoencoder over splits (about 5 minutes)
-	$(BIN)/python -m embedlens.three_ways --output book/results/three_ways.json
-
 execute: $(READY) ## run all chapters from their text twins and store the outputs
-	$(BIN)/python -m embedlens.chapters execute
+	$(BIN)/python -m embedlens execute
 
-page-data: $(READY) ## export the trained model for the pages one can play with (a minute)
-	$(BIN)/python -m embedlens.export
+results: $(READY) ## list the stored results: minutes to make, fresh or stale
+	$(BIN)/python -m embedlens list
+
+run-%: $(READY) ## make one of the stored results anew
+	$(BIN)/python -m embedlens run $*
 
 bench: $(READY) $(PEERS:%=.venv-peers/%/.ready) ## time training beside other libraries (about 20 minutes; 13 GB at first)
-	$(BIN)/python -m embedlens.bench --splits 0 1 2 3 4 --repeats 1 --output book/results/bench.json
+	$(BIN)/python -m embedlens run bench
 
 # A peer that cannot be installed is reported as missing, with the end of its log.
 .venv-peers/%/.ready: peers/%.lock
@@ -95,20 +65,13 @@ lint: $(READY) ## check style (ruff)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-lock: $(READY) ## resolve pyproject.toml anew: requirements.lock and environment.yml
+lock: $(READY) ## resolve pyproject.toml anew: all locks (UPGRADE=--upgrade: newest versions)
 	$(PIP) install --quiet uv
-	$(BIN)/uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 \
-		--generate-hashes --no-emit-index-url --no-annotate --no-header --quiet \
-		--output-file requirements.lock
-	@$(MAKE) --no-print-directory environment.yml
-
-peer-locks: $(READY) ## resolve the dependency groups of pyproject.toml anew: peers/*.lock
-	$(PIP) install --quiet uv
+	$(RESOLVE) --all-extras --output-file requirements.lock pyproject.toml
 	for peer in $(PEERS); do \
-		$(BIN)/uv pip compile --group pyproject.toml:$$peer --universal --python-version 3.11 \
-			--generate-hashes --no-emit-index-url --no-annotate --no-header --quiet --upgrade \
-			--output-file peers/$$peer.lock || exit 1; \
+		$(RESOLVE) --group pyproject.toml:$$peer --output-file peers/$$peer.lock || exit 1; \
 	done
+	@$(MAKE) --no-print-directory environment.yml
 
 environment.yml: requirements.lock
 	@{ echo "# Made from requirements.lock by 'make lock'; do not edit."; \
@@ -116,9 +79,6 @@ environment.yml: requirements.lock
 	   echo "  - python >=3.11,<3.14"; echo "  - pip"; echo "  - pip:"; \
 	   sed -nE 's/^([a-z0-9][^ ]*==.*) \\$$/      - "\1"/p' requirements.lock; \
 	   echo "      - --editable ."; } > $@
-
-snapshot: $(READY) ## rebuild the embedded data and verify their digests
-	$(BIN)/python -m embedlens.snapshot.rebuild
 
 clean: ## remove all that the commands made
 	rm -rf _build $(VENV) .venv-peers .pytest_cache .ruff_cache

@@ -1,32 +1,39 @@
 import os
-from pathlib import Path
 import shutil
-import subprocess
-import sys
 import tempfile
 
-from embedlens import data, pdf
-from filelock import FileLock
-import keras
 import numpy as np
 import pandas as pd
-from playwright.sync_api import sync_playwright
 import pytest
 
-ROOT = Path(__file__).parent.parent
+from embedlens import data
+
 # Each run trains for itself, once for all its processes: no cached result of another run
-# can help a test.
+# can help a test. JAX keeps what it compiled for the others.
 IS_WORKER = "PYTEST_XDIST_WORKER" in os.environ
 if not IS_WORKER:
     os.environ["EMBEDLENS_CACHE"] = tempfile.mkdtemp(prefix="embedlens-test-")
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = os.environ["EMBEDLENS_CACHE"] + "/jax"
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.2"
     # TensorFlow makes new arrays in every step. Unless glibc keeps what it frees, each comes
     # fresh from the kernel, page by page: that took half of the time of the trainings.
     os.environ["MALLOC_ARENA_MAX"] = "1"
     for name in ("MMAP_THRESHOLD", "TRIM_THRESHOLD", "TOP_PAD"):
         os.environ[f"MALLOC_{name}_"] = str(2**28)
 
-# Row-wise training runs on JAX; test_backends.py runs its tests there.
-collect_ignore = [] if keras.backend.backend() == "jax" else ["test_rowwise.py"]
+# Row-wise training runs on JAX; test_backends.py and test_again.py run these there.
+ON_JAX = os.environ.get("KERAS_BACKEND") == "jax"
+collect_ignore = [] if ON_JAX else ["test_rowwise.py"]
+
+
+# The longest files start first, so that both processes end together.
+LONGEST = ["05_own_layer.ipynb", "test_backends.py", "03_bias_model.ipynb", "test_again.py"]
+LONGEST += ["test_laptop.py", "test_phone.py", "test_pages.py", "test_training.py"]
+
+
+def pytest_collection_modifyitems(items):
+    order = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: order.get(item.path.name, len(order)))
 
 
 def pytest_unconfigure():
@@ -46,40 +53,3 @@ def tiny_ratings():
     frame["userIdDense"] = data.dense_ids(frame["userId"])
     frame["movieIdDense"] = data.dense_ids(frame["movieId"])
     return frame
-
-
-@pytest.fixture(scope="session")
-def built_book(tmp_path_factory):
-    """Folder with the book's HTML, built strictly, once for all test processes of a run."""
-    shared = tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        shared = shared.parent
-    log = shared / "build.log"
-    with FileLock(shared / "build.lock"):
-        if not log.exists():
-            command = [Path(sys.executable).with_name("jupyter-book"), "build", "."]
-            command += ["--path-output", shared / "built", "-W", "-n", "--keep-going", "--all"]
-            built = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-            log.write_text(f"exit status {built.returncode}\n{built.stdout}\n{built.stderr}")
-    told = log.read_text()
-    assert told.startswith("exit status 0\n"), told[-6000:]
-    return shared / "built/_build/html"
-
-
-@pytest.fixture(scope="session")
-def browser_path():
-    """Path of a browser. Without one the tests that need it say so and skip, but fail in CI."""
-    try:
-        return pdf.find_browser()
-    except FileNotFoundError as error:
-        tell = pytest.fail if os.environ.get("CI") else pytest.skip
-        tell(str(error))
-
-
-@pytest.fixture(scope="module")
-def browser(browser_path):
-    """A headless Chromium. Per module: while it is open, nbclient finds its event loop taken."""
-    with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=browser_path, args=pdf.OFFLINE)
-        yield opened
-        opened.close()

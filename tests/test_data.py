@@ -1,239 +1,33 @@
 import warnings
-import zipfile
 
-from embedlens import data
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
 import numpy as np
 import pandas as pd
 import pytest
 
-RATINGS = "userId,movieId,rating,timestamp\n7,30,2.5,1\n7,10,5.0,2\n9,30,0.5,3\n"
-MOVIES = 'movieId,title,genres\n10,"Été, L\' (1999)",Drama\n20,B (2000),Comedy\n30,C (2001),Drama\n'
-GOOD = {"ratings.csv": RATINGS.encode(), "movies.csv": MOVIES.encode()}
+from embedlens import data, movielens
+from embedlens.movielens import files
 
-
-@pytest.fixture(params=["folder", "zip"])
-def save(request, tmp_path):
-    def save(files):
-        if request.param == "folder":
-            for name, content in files.items():
-                (tmp_path / name).write_bytes(content)
-            return tmp_path
-        path = tmp_path / "ml.zip"
-        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-            for name, content in files.items():
-                archive.writestr(f"ml-latest-small/{name}", content)
-        return path
-
-    return save
+QUICK = settings(derandomize=True, deadline=None, max_examples=60, database=None)
 
 
 @pytest.fixture(scope="module")
 def real():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        return data.prepare(data.load_movielens())
+        return data.prepare(movielens.load())
 
 
 def lens(ratings, movies):
-    return data.MovieLens(
+    return movielens.MovieLens(
         pd.DataFrame(ratings, columns=["userId", "movieId", "rating"]),
         pd.DataFrame(movies, columns=["movieId", "title", "genres"]),
     )
 
 
-def test_good_input_gives_the_tables_as_written(save):
-    found = data.load_movielens(save(GOOD))
-    expected = lens(
-        [(7, 30, 2.5), (7, 10, 5.0), (9, 30, 0.5)],
-        [(10, "Été, L' (1999)", "Drama"), (20, "B (2000)", "Comedy"), (30, "C (2001)", "Drama")],
-    )
-    pd.testing.assert_frame_equal(found.ratings, expected.ratings)
-    pd.testing.assert_frame_equal(found.movies, expected.movies)
-
-
-def test_byte_order_mark_crlf_and_path_as_text_are_fine(save):
-    changed = {n: b"\xef\xbb\xbf" + c.replace(b"\n", b"\r\n") for n, c in GOOD.items()}
-    found = data.load_movielens(str(save(changed)))
-    assert found.ratings["userId"].tolist() == [7, 7, 9]
-    assert found.movies["title"].tolist() == ["Été, L' (1999)", "B (2000)", "C (2001)"]
-
-
-@pytest.mark.parametrize("name", list(GOOD))
-def test_missing_file(save, name):
-    path = save({n: c for n, c in GOOD.items() if n != name})
-    with pytest.raises(FileNotFoundError) as caught:
-        data.load_movielens(path)
-    assert name in str(caught.value)
-    assert str(path) in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("name", "column"),
-    [
-        ("ratings.csv", "userId"),
-        ("ratings.csv", "movieId"),
-        ("ratings.csv", "rating"),
-        ("movies.csv", "movieId"),
-        ("movies.csv", "title"),
-        ("movies.csv", "genres"),
-    ],
-)
-def test_missing_column(save, name, column):
-    header, rows = GOOD[name].decode().split("\n", 1)
-    header = ",".join("other" if part == column else part for part in header.split(","))
-    with pytest.raises(ValueError, match=f"{name}: column {column} is missing.*other"):
-        data.load_movielens(save({**GOOD, name: f"{header}\n{rows}".encode()}))
-
-
-@pytest.mark.parametrize("name", list(GOOD))
-@pytest.mark.parametrize("content", [b"", b"\n \n"])
-def test_empty_file(save, name, content):
-    with pytest.raises(ValueError, match=f"{name}: the file is empty"):
-        data.load_movielens(save({**GOOD, name: content}))
-
-
-@pytest.mark.parametrize("name", list(GOOD))
-def test_header_only(save, name):
-    header = GOOD[name].split(b"\n")[0]
-    with pytest.raises(ValueError, match=f"{name}: there is a header but no row"):
-        data.load_movielens(save({**GOOD, name: header + b"\n"}))
-
-
-@pytest.mark.parametrize("name", list(GOOD))
-def test_wrong_encoding(save, name):
-    first, second, third, rest = GOOD[name].split(b"\n", 3)
-    content = b"\n".join([first, second, third + b"\xe9", rest])
-    with pytest.raises(ValueError, match=f"{name}: line 3 is not UTF-8"):
-        data.load_movielens(save({**GOOD, name: content}))
-
-
-# Line 3 of the file, the column to name, how the message shows line and value.
-BAD_RATINGS = [
-    ("x7,10,5.0,2", "userId", "line 3: userId x7"),
-    ("7,x10,5.0,2", "movieId", "line 3: movieId x10"),
-    ("7.5,10,5.0,2", "userId", "line 3: userId 7.5"),
-    (",10,5.0,2", "userId", "line 3: userId"),
-    ("7,,5.0,2", "movieId", "line 3: movieId"),
-    ("NA,10,5.0,2", "userId", "line 3: userId NA"),
-    ("0,10,5.0,2", "userId", "line 3: userId 0"),
-    ("7,0,5.0,2", "movieId", "line 3: movieId 0"),
-    ("-7,10,5.0,2", "userId", "line 3: userId -7"),
-    ("7,10,,2", "rating", "line 3: rating"),
-    ("7,10", "rating", "line 3: rating"),
-    ("7,10,NaN,2", "rating", "line 3: rating"),
-    ("7,10,good,2", "rating", "line 3: rating good"),
-    ("7,10,5.5,2", "rating", "line 3: rating 5.5"),
-    ("7,10,0.0,2", "rating", "line 3: rating 0.0"),
-    ("7,10,3.3,2", "rating", "line 3: rating 3.3"),
-    ("7,10,-1.0,2", "rating", "line 3: rating -1.0"),
-    ("7,10,inf,2", "rating", "line 3: rating inf"),
-    ("7,30,5.0,2", "userId, movieId", "line 3: userId 7, movieId 30"),
-    ("7" * 30 + ",10,5.0,2", "userId", "line 3: userId 777"),
-]
-BAD_MOVIES = [
-    ("x20,B (2000),Comedy", "movieId", "line 3: movieId x20"),
-    (",B (2000),Comedy", "movieId", "line 3: movieId"),
-    ("0,B (2000),Comedy", "movieId", "line 3: movieId 0"),
-    ("10,B (2000),Comedy", "movieId", "line 3: movieId 10"),
-]
-BAD_ROWS = [("ratings.csv", *bad) for bad in BAD_RATINGS]
-BAD_ROWS += [("movies.csv", *bad) for bad in BAD_MOVIES]
-
-
-@pytest.mark.parametrize(("name", "row", "column", "shown"), BAD_ROWS)
-def test_bad_row(save, name, row, column, shown):
-    lines = GOOD[name].decode().split("\n")
-    lines[2] = row
-    with pytest.raises(ValueError, match=name) as caught:
-        data.load_movielens(save({**GOOD, name: "\n".join(lines).encode()}))
-    assert str(caught.value).startswith(f"{name}, column {column}: ")
-    assert shown in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("name", "row"), [("ratings.csv", "7,10,5.0,2,3"), ("movies.csv", "20,B, The (2000),Comedy")]
-)
-def test_row_with_too_many_fields(save, name, row):
-    lines = GOOD[name].decode().split("\n")
-    lines[2] = row
-    with pytest.raises(ValueError, match=rf"{name}.*line 3"):
-        data.load_movielens(save({**GOOD, name: "\n".join(lines).encode()}))
-
-
-@pytest.mark.parametrize(
-    ("name", "first"), [("ratings.csv", "6,7,30,2.5,1"), ("movies.csv", "9,10,Been (1999),Drama")]
-)
-def test_first_row_with_too_many_fields_does_not_shift_the_columns(save, name, first):
-    header, _, rest = GOOD[name].decode().split("\n", 2)
-    with pytest.raises(ValueError, match=name):
-        data.load_movielens(save({**GOOD, name: f"{header}\n{first}\n{rest}".encode()}))
-
-
-def test_blank_line_does_not_shift_the_line_number(save):
-    # Refusing the blank line itself (line 3) would be right as well.
-    content = RATINGS.replace("7,10,5.0,2", "\n7,10,5.5,2").encode()
-    with pytest.raises(ValueError, match=r"ratings\.csv.*(line 4: rating 5\.5|line 3: userId)"):
-        data.load_movielens(save({**GOOD, "ratings.csv": content}))
-
-
-def test_first_three_bad_lines_are_shown_and_the_rest_counted(save):
-    rows = "".join(f"{user},10,9.0,1\n" for user in range(100, 105))
-    with pytest.raises(ValueError, match=r"line 5: .*line 6: .*line 7: [^;]* and 2 more"):
-        data.load_movielens(save({**GOOD, "ratings.csv": (RATINGS + rows).encode()}))
-
-
-def test_missing_folder(tmp_path):
-    with pytest.raises(FileNotFoundError, match="ml-latest: no such folder"):
-        data.load_movielens(tmp_path / "ml-latest")
-
-
-def test_not_a_zip(tmp_path):
-    path = tmp_path / "ratings.csv"
-    path.write_text(RATINGS)
-    with pytest.raises(ValueError, match=r"ratings\.csv: not a zip file"):
-        data.load_movielens(path)
-
-
-def good_zip(path, compression=zipfile.ZIP_DEFLATED):
-    with zipfile.ZipFile(path, "w", compression) as archive:
-        for name, content in GOOD.items():
-            archive.writestr(name, content)
-    return path.read_bytes()
-
-
-@pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.95])
-def test_truncated_zip(tmp_path, share):
-    path = tmp_path / "ml.zip"
-    content = good_zip(path)
-    path.write_bytes(content[: int(share * len(content))])
-    with pytest.raises(ValueError, match=r"ml\.zip: not a zip file, or a damaged one"):
-        data.load_movielens(path)
-
-
-@pytest.mark.parametrize("compression", [zipfile.ZIP_DEFLATED, zipfile.ZIP_STORED])
-def test_zip_with_a_damaged_member(tmp_path, compression):
-    path = tmp_path / "ml.zip"
-    content = bytearray(good_zip(path, compression))
-    content[50:70] = bytes(20)
-    path.write_bytes(content)
-    with pytest.raises(ValueError, match=r"ml\.zip: .*damaged"):
-        data.load_movielens(path)
-
-
-def test_zip_with_two_ratings_files(tmp_path):
-    path = tmp_path / "ml.zip"
-    good_zip(path)
-    with zipfile.ZipFile(path, "a") as archive:
-        archive.writestr("old/ratings.csv", RATINGS)
-    with pytest.raises(ValueError, match=r"ratings\.csv: stands 2 times in .*old/ratings\.csv"):
-        data.load_movielens(path)
-
-
-def test_embedded_data():
-    embedded = data.load_movielens()
-    assert len(embedded.ratings) == 100_004
-    assert embedded.ratings.dtypes.astype(str).to_dict() == data.RATINGS_COLUMNS
-    assert embedded.ratings.iloc[0].tolist() == [1, 31, 2.5]
+def dense(users, movies, index=None):
+    return pd.DataFrame({"userIdDense": users, "movieIdDense": movies}, index=index)
 
 
 def test_prepare_numbers_the_embedded_data_densely(real):
@@ -245,12 +39,12 @@ def test_prepare_numbers_the_embedded_data_densely(real):
 
 
 def test_prepare_keeps_the_file_order(real):
-    columns = list(data.RATINGS_COLUMNS)
-    pd.testing.assert_frame_equal(real[columns], data.load_movielens().ratings)
+    columns = list(files.RATINGS_COLUMNS)
+    pd.testing.assert_frame_equal(real[columns], movielens.load().ratings)
 
 
 def test_prepare_joins_by_id(real):
-    movies = data.load_movielens().movies.set_index("movieId")
+    movies = movielens.load().movies.set_index("movieId")
     for column in ["title", "genres"]:
         assert real[column].tolist() == movies[column].loc[real["movieId"]].tolist()
     assert set(real.loc[real["movieId"] == 1, "title"]) == {"Toy Story (1995)"}
@@ -269,7 +63,7 @@ def test_prepare_warns_of_lost_ratings_and_stays_dense():
 def test_prepare_raises_when_no_movie_matches():
     with (
         pytest.warns(UserWarning, match="1 of 1 ratings"),
-        pytest.raises(ValueError, match=r"ratings\.csv: no rated movie"),
+        pytest.raises(ValueError, match="no rated movie is in the table of movies"),
     ):
         data.prepare(lens([(1, 99, 1.0)], [(10, "A", "x")]))
 
@@ -325,3 +119,309 @@ def test_cold_movies():
     cold = data.cold_movies(train, valid)
     assert isinstance(cold, np.ndarray)
     assert cold.tolist() == [True, False, True, False]
+
+
+def test_scale_and_genres_that_are_none_are_those_of_the_files():
+    assert (data.LOWEST_RATING, data.HIGHEST_RATING, data.RATING_STEP) == (0.5, 5.0, 0.5)
+    assert data.NO_GENRES == "(no genres listed)"
+
+
+def test_prepare_does_not_name_files_that_may_be_others():
+    tiny = lens([(1, 99, 1.0), (1, 10, 2.0)], [(10, "A", "x")])
+    with pytest.warns(UserWarning, match="1 of 2 ratings") as told:
+        data.prepare(tiny)
+    assert ".csv" not in str(told[0].message)
+
+
+def test_prepare_keeps_the_timestamps():
+    tiny = lens([(1, 10, 2.0)], [(10, "A", "x")])
+    tiny.ratings["timestamp"] = 7
+    assert data.prepare(tiny)["timestamp"].tolist() == [7]
+
+
+@pytest.mark.parametrize(
+    ("ratings", "movies", "message"),
+    [
+        ([], [(10, "A", "x")], "no rated movie"),
+        ([(1, 10, 2.0)], [], "no rated movie"),
+        ([], [], "no rated movie"),
+        ([(1, 10, 2.0)], [(10, "A", "x"), (10, "B", "x")], r"lists a movie twice \(10\)"),
+        ([(1, 10, 2.0), (None, 10, 3.0)], [(10, "A", "x")], r"1 of 2 values of userId are miss"),
+        ([(1, 10, 2.0), (1, None, 3.0)], [(10, "A", "x")], r"1 of 2 values of movieId are mis"),
+        ([(1, 10, 2.0)], [(None, "A", "x")], r"1 of 1 values of movieId are missing"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:.*the join keeps them out")
+def test_prepare_refuses(ratings, movies, message):
+    with pytest.raises(ValueError, match=message):
+        data.prepare(lens(ratings, movies))
+
+
+def test_prepared_is_what_prepare_gives(real):
+    pd.testing.assert_frame_equal(data.prepared(), real)
+    assert data.prepared() is data.prepared()
+    assert "timestamp" in data.prepared(timestamps=True)
+
+
+MISSING = [
+    pd.Series([3.0, np.nan, 5.0]),
+    pd.Series([3, None, 5], dtype="object"),
+    pd.Series([3, None, 5], dtype="Int64"),
+    pd.Series(["a", None, "c"]),
+]
+
+
+@pytest.mark.parametrize("ids", MISSING)
+def test_missing_ids_get_no_number(ids):
+    with pytest.raises(ValueError, match=r"1 of 3 values of ids are missing \(rows 1\)"):
+        data.dense_ids(ids)
+    with pytest.raises(ValueError, match="are missing"):
+        data.dense_ids(ids.tolist())
+
+
+@pytest.mark.parametrize("values", MISSING[:3])
+@pytest.mark.parametrize("column", ["userIdDense", "movieIdDense"])
+def test_missing_ids_are_no_input(values, column):
+    ratings = dense([1, 1, 1], [1, 2, 3]).assign(**{column: values}).set_axis([7, 8, 9])
+    ratings[column] = values.set_axis([7, 8, 9])
+    for function in (data.inputs, lambda frame: data.check_ids(frame, (9, 9))):
+        with pytest.raises(ValueError, match=rf"1 of 3 values of {column} are missing \(rows 8"):
+            function(ratings)
+    with pytest.raises(ValueError, match=f"{column} are missing"):
+        data.count_users_and_movies(ratings)
+
+
+@pytest.mark.parametrize("values", MISSING[:3])
+def test_missing_ratings_are_no_target(values):
+    with pytest.raises(ValueError, match=r"1 of 3 values of rating are missing \(rows 1\)"):
+        data.targets(pd.DataFrame({"rating": values}))
+
+
+def test_infinite_ratings_are_no_target():
+    with pytest.raises(ValueError, match=r"2 of 3 values of rating are infinite \(rows 0, 2\)"):
+        data.targets(pd.DataFrame({"rating": [np.inf, 1, -np.inf]}))
+
+
+def test_only_the_first_rows_are_named():
+    ids = pd.Series([np.nan] * 9)
+    with pytest.raises(ValueError, match=r"9 of 9 .*\(rows 0, 1, 2, 3, 4, \.\.\.\)"):
+        data.dense_ids(ids)
+
+
+def test_dense_ids_are_of_whole_numbers_of_any_size_and_of_names():
+    large = [2**53, 2**53 + 1, 2**62, 2**53]
+    assert data.dense_ids(pd.Series(large)).tolist() == [1, 2, 3, 1]
+    assert data.dense_ids(np.array(["b", "a", "b"])).tolist() == [1, 2, 1]
+    assert data.dense_ids([]).tolist() == []
+
+
+def test_dense_ids_refuse_floats_that_may_have_merged():
+    ids = pd.Series([2**53, 2**53 + 1, 1]).astype("float64")
+    with pytest.raises(ValueError, match="two may have become one"):
+        data.dense_ids(ids)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ([1.0, 2.5], r"1 of 2 values of userIdDense are no whole numbers \(rows 1\)"),
+        ([1.0, np.inf], "userIdDense are beyond int32"),
+        ([1, 2**31], "userIdDense are beyond int32"),
+        ([1, -(2**31) - 1], "userIdDense are beyond int32"),
+        ([1, 2**32 + 1], "userIdDense are beyond int32"),
+        ([1, 2**63], "userIdDense are beyond int32"),
+        (["1", "2"], "column userIdDense holds str, not numbers"),
+        ([True, False], "column userIdDense holds bool, not numbers"),
+        ([1, "2"], "column userIdDense holds object, not numbers"),
+    ],
+)
+def test_inputs_are_whole_numbers(values, message):
+    with pytest.raises(ValueError, match=message):
+        data.inputs(dense(values, [1, 1]))
+
+
+@pytest.mark.parametrize("values", [[1.0, 2.0], pd.Series([1, 2], dtype="Int64"), [2**31 - 1, 1]])
+def test_inputs_may_be_of_other_types(values):
+    found = data.inputs(dense(values, [3, 4]))
+    assert found.dtype == "int32"
+    assert found.tolist() == [[int(values[0]), 3], [int(values[1]), 4]]
+    assert data.inputs(dense(pd.Series(values, dtype="object"), [3, 4])).tolist() == found.tolist()
+
+
+@pytest.mark.parametrize(
+    ("function", "column"),
+    [
+        (data.inputs, "movieIdDense"),
+        (data.targets, "rating"),
+        (data.count_users_and_movies, "userIdDense"),
+        (data.movie_table, "genres"),
+        (data.genre_table, "genres"),
+        (data.often_rated, "n_ratings"),
+        (lambda frame: data.check_ids(frame, (1, 1)), "movieIdDense"),
+        (lambda frame: data.cold_movies(frame, frame), "movieIdDense"),
+    ],
+)
+def test_column_that_is_missing(real, function, column):
+    frame = real.head().assign(n_ratings=1).drop(columns=column)
+    with pytest.raises(ValueError, match=f"column {column} is missing; found userId, "):
+        function(frame)
+
+
+def test_ids_within_the_tables():
+    data.check_ids(dense([1, 2], [3, 1]), (2, 3))
+    data.check_ids(dense([1, 2], [3, 1]), (np.int64(2), np.int32(3)))
+    data.check_ids(dense([], []), (1, 1))
+
+
+@pytest.mark.parametrize(
+    ("users", "movies", "message"),
+    [
+        (
+            [1, 2, 9, 9],
+            [1] * 4,
+            r"2 of 4 rows have a userIdDense outside 1 to 8.*users.*first: 9\)",
+        ),
+        ([0, 2, 3, 4], [1] * 4, r"1 of 4 rows have a userIdDense outside 1 to 8.*first: 0\)"),
+        ([1] * 4, [1, 2, 1001, -1], r"2 .* movieIdDense outside 1 to 1,000.*first: 1001, -1\)"),
+    ],
+)
+def test_ids_outside_the_tables(users, movies, message):
+    for kind in ("int32", "int64", "float64"):
+        with pytest.raises(ValueError, match=message) as caught:
+            data.check_ids(dense(users, movies).astype(kind), (8, 1000))
+        assert "data.dense_ids" in str(caught.value)
+        assert "data.count_users_and_movies before you filter" in str(caught.value)
+
+
+def test_counts_of_a_filtered_frame_are_not_the_sizes_of_its_tables(real):
+    part = real[real["rating"] == 5].iloc[:500]
+    sizes = data.count_users_and_movies(part)
+    assert sizes == (part["userId"].nunique(), part["movieId"].nunique())
+    assert part["movieIdDense"].max() > sizes[1]
+    with pytest.raises(ValueError, match="IdDense outside"):
+        data.check_ids(part, sizes)
+    anew = part.assign(**{name: data.dense_ids(part[name]) for name in data.IDS})
+    data.check_ids(anew, sizes)
+    data.check_ids(part, data.count_users_and_movies(real))
+
+
+@pytest.mark.parametrize(("rows", "share"), [(0, 0.8), (1, 0.8), (1, 0.1), (2, 0.4), (9, 0.1)])
+def test_split_with_nothing_in_a_part(real, rows, share):
+    with pytest.raises(
+        ValueError, match=f"{rows} rows cannot be split with a train_share of {share}"
+    ):
+        data.train_valid_split(real[:rows], 0, share)
+
+
+def test_split_of_two_rows(real):
+    train, valid = data.train_valid_split(real[:2], 0)
+    assert (len(train), len(valid)) == (1, 1)
+
+
+def empty_frames(real):
+    """Of the right types; and as a new frame has them."""
+    return [real[:0], pd.DataFrame(columns=real.columns)]
+
+
+def test_empty_frames_give_empty_results(real):
+    for empty in empty_frames(real):
+        assert (data.inputs(empty).shape, data.inputs(empty).dtype) == ((0, 2), "int32")
+        assert (data.targets(empty).shape, data.targets(empty).dtype) == ((0, 1), "float32")
+        assert data.count_users_and_movies(empty) == (0, 0)
+        assert data.dense_ids(empty["userId"]).tolist() == []
+        assert data.cold_movies(empty, real).all()
+        assert data.cold_movies(real, empty).tolist() == []
+        movies = data.movie_table(empty)
+        assert list(movies) == ["title", "genres", "rating", "n_ratings"]
+        assert len(movies) == len(data.often_rated(movies)) == len(data.genre_table(movies)) == 0
+        assert movies.index.name == "movieIdDense"
+        assert data.years(movies["title"]).dtype == "float64"
+        assert len(data.years(movies["title"])) == 0
+
+
+def test_movie_table():
+    ratings = pd.DataFrame(
+        {
+            "movieIdDense": [2, 1, 2],
+            "title": ["B", "A", "B"],
+            "genres": ["y", "x", "y"],
+            "rating": [1.0, 5.0, 2.0],
+        }
+    )
+    table = data.movie_table(ratings)
+    assert table.index.tolist() == [1, 2]
+    assert table.to_dict("list") == {
+        "title": ["A", "B"],
+        "genres": ["x", "y"],
+        "rating": [5.0, 1.5],
+        "n_ratings": [1, 2],
+    }
+
+
+def test_movie_table_leaves_out_no_rating():
+    ratings = pd.DataFrame({"movieIdDense": [2, None], "title": "B", "genres": "y", "rating": 1.0})
+    with pytest.raises(ValueError, match=r"1 of 2 values of movieIdDense are missing"):
+        data.movie_table(ratings)
+
+
+def test_often_rated_means_more_than_twenty():
+    movies = pd.DataFrame({"n_ratings": [20, 21, 5, 300]}, index=pd.RangeIndex(1, 5))
+    assert data.often_rated(movies)["n_ratings"].tolist() == [21, 300]
+
+
+def test_years_are_at_the_end_and_the_first_of_a_span():
+    titles = ["A (1999)", "B (2007-)", "C (1975-1979) ", "2001", "(1984) D", "E (99)", "", None]
+    found = data.years(pd.Series(titles, index=range(10, 18)))
+    assert found.dtype == "float64"
+    assert found.index.tolist() == list(range(10, 18))
+    assert found[:3].tolist() == [1999, 2007, 1975]
+    assert found[3:].isna().all()
+    assert data.years(pd.Series([None, np.nan])).isna().all()
+
+
+def test_genre_table():
+    genres = ["Drama|Comedy", data.NO_GENRES, "", None, "Sci-Fi", "Drama"]
+    table = data.genre_table(pd.DataFrame({"genres": genres}, index=[9, 8, 7, 6, 5, 4]))
+    assert list(table) == ["Comedy", "Drama", "Sci-Fi"]
+    assert table.index.tolist() == [9, 8, 7, 6, 5, 4]
+    assert (table.dtypes == "int64").all()
+    rows = [[1, 1, 0], [0, 0, 0], [0, 0, 0], [0, 0, 0], [0, 0, 1], [0, 1, 0]]
+    assert table.to_numpy().tolist() == rows
+
+
+@pytest.mark.parametrize("genres", [data.NO_GENRES, "", None, np.nan])
+def test_genre_table_where_none_is_known(genres):
+    table = data.genre_table(pd.DataFrame({"genres": [genres] * 3}, index=[1, 2, 3]))
+    assert table.shape == (3, 0)
+    assert table.index.tolist() == [1, 2, 3]
+
+
+def test_no_genres_listed_is_no_genre_of_the_embedded_movies(real):
+    movies = data.movie_table(real)
+    table = data.genre_table(movies)
+    assert data.NO_GENRES not in table
+    assert len(table) == len(movies)
+    assert ((table.sum(axis=1) == 0) == (movies["genres"] == data.NO_GENRES)).all()
+    assert (table["IMAX"] == movies["genres"].str.split("|").map(lambda g: "IMAX" in g)).all()
+
+
+@QUICK
+@given(st.lists(st.integers(-(2**63), 2**63 - 1) | st.integers(0, 5)))
+def test_ids_keep_their_order_and_distinctness(ids):
+    found = data.dense_ids(pd.Series(ids, dtype="int64")).tolist()
+    first_seen = list(dict.fromkeys(ids))
+    assert found == [first_seen.index(i) + 1 for i in ids]
+
+
+@QUICK
+@given(st.integers(0, 40), st.integers(0, 2**32 - 1), st.floats(0, 1))
+def test_a_split_is_a_partition(rows, seed, share):
+    ratings = pd.DataFrame({"rating": range(rows)}, index=np.arange(rows) % 3)
+    try:
+        train, valid = data.train_valid_split(ratings, seed, share)
+    except ValueError:
+        assume(not (0.1 < share < 0.9 and rows > 10))  # these can be split
+        return
+    assert sorted([*train["rating"], *valid["rating"]]) == list(range(rows))
+    assert len(train) == int(share * rows)
+    assert len(valid) > 0

@@ -1,7 +1,8 @@
-from embedlens import data, drift
 import numpy as np
 import pandas as pd
 import pytest
+
+from embedlens import data, drift
 
 
 @pytest.fixture

@@ -1,8 +1,9 @@
-from embedlens import data, factors, published
 import numpy as np
 import pandas as pd
 import pytest
 from sklearn.decomposition import PCA
+
+from embedlens import data, factors, published
 
 
 @pytest.fixture(scope="module")
@@ -64,25 +65,6 @@ def test_orient():
     assert factors.orient(-scores, np.array([10, 20, 30])).tolist() == [1, 3, 2]
 
 
-def test_movie_table():
-    ratings = pd.DataFrame(
-        {
-            "movieIdDense": [2, 1, 2],
-            "title": ["B", "A", "B"],
-            "genres": ["y", "x", "y"],
-            "rating": [1.0, 5.0, 2.0],
-        }
-    )
-    table = factors.movie_table(ratings)
-    assert table.index.tolist() == [1, 2]
-    assert table.to_dict("list") == {
-        "title": ["A", "B"],
-        "genres": ["x", "y"],
-        "rating": [5.0, 1.5],
-        "n_ratings": [1, 2],
-    }
-
-
 @pytest.mark.parametrize(("off_by_one", "shift"), [(False, 0), (True, 1)])
 def test_join_components(movies, off_by_one, shift):
     scores = np.arange(5 * 4).reshape(5, 4)  # Row i: 4 i, 4 i + 1, ...
@@ -96,10 +78,6 @@ def test_join_components(movies, off_by_one, shift):
 def test_join_components_takes_as_many_as_asked(movies):
     joined = factors.join_components(movies, np.ones((5, 4)), n_components=2)
     assert list(joined.columns) == ["title", "n_ratings", "PC1", "PC2"]
-
-
-def test_often_rated_means_more_than_twenty(movies):
-    assert factors.often_rated(movies)["n_ratings"].tolist() == [21, 300]
 
 
 def test_movie_before(movies):
@@ -117,7 +95,7 @@ def test_movie_before_refuses(movies, title, reason):
 
 
 def test_famous_movies_stand_before_those_that_the_post_ranks_highest():
-    table = factors.movie_table(data.prepare(data.load_movielens()))
+    table = data.movie_table(data.prepared())
     before = factors.movie_before(published.HIGHEST_TEN["title"], table)
     assert len(before) == 10
     assert {"Godfather, The (1972)", "Pulp Fiction (1994)"} <= set(before["title"])
@@ -139,7 +117,7 @@ def test_by_shift_equals_a_join_by_hand():
 
 
 def test_shift_by_one_is_the_join_of_the_post(tiny_ratings):
-    movies = factors.movie_table(tiny_ratings)
+    movies = data.movie_table(tiny_ratings)
     scores = np.random.default_rng(0).normal(size=(len(movies) + 1, 3))
     by_shift = factors.correlation_by_shift(
         scores[:, 0], movies.index.to_numpy(), movies["rating"].to_numpy()
@@ -152,3 +130,31 @@ def test_shift_by_one_is_the_join_of_the_post(tiny_ratings):
 def test_p_value_counts_shifts_at_least_as_high():
     assert factors.p_value(np.array([1.0, 5.0, 2.0, 5.0]), 2) == 0.75
     assert factors.p_value(np.array([1.0, 5.0, 2.0, 4.0]), 1) == 0.25
+
+
+@pytest.mark.parametrize("centre", [False, True])
+@pytest.mark.parametrize(
+    "matrix", [np.zeros((0, 3)), np.zeros((4, 3)), [[1.0, np.nan]], np.ones(3)], ids=str
+)
+def test_no_components_of_nothing(matrix, centre):
+    with pytest.raises(ValueError, match=r"no components|there is no component"):
+        factors.principal_components(matrix, centre)
+
+
+def test_equal_rows_have_no_centred_component():
+    with pytest.raises(ValueError, match="there is no component"):
+        factors.principal_components(np.ones((4, 3)), centre=True)
+    assert factors.principal_components(np.ones((4, 3))).shares[0] == pytest.approx(1)
+
+
+def test_what_does_not_vary_turns_nothing():
+    assert factors.sign([1.0, 1.0], [0.0, 3.0]) == 1
+    assert factors.sign([1.0, 2.0], [3.0, 3.0]) == 1
+
+
+def test_correlations_need_what_varies():
+    places = np.array([0, 1])
+    with pytest.raises(ValueError, match="two different values of the reference"):
+        factors.correlation_by_shift([1.0, 2.0, 3.0], places, np.array([2.0, 2.0]))
+    with pytest.raises(ValueError, match="shift 0 joins equal values"):
+        factors.correlation_by_shift([1.0, 1.0, 3.0], places, np.array([2.0, 4.0]))

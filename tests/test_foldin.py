@@ -1,8 +1,10 @@
-from embedlens import data, foldin, training
-from embedlens.models import DotWithBias
 import numpy as np
+import pandas as pd
 import pytest
 from scipy.optimize import minimize
+
+from embedlens import data, foldin, metrics, recipes, training
+from embedlens.models import DotWithBias
 
 
 @pytest.fixture
@@ -167,8 +169,8 @@ def test_bad_input_is_named(space, ratings, message):
 
 
 def test_trained_users_folded_in_do_better_than_with_bias_alone():
-    ratings = data.prepare(data.load_movielens())
-    model, _ = training.trained_bias_model(ratings, seed=0)
+    ratings = data.prepared()
+    model, _ = training.trained(recipes.BIAS, ratings, seed=0)
     space = foldin.space_of(model)
     train, valid = data.train_valid_split(ratings, 0)
     asked = dict(list(valid.groupby("userIdDense")))
@@ -185,9 +187,9 @@ def test_trained_users_folded_in_do_better_than_with_bias_alone():
             predicted += (0.5 + 4.5 / (1 + np.exp(-score))).tolist()
             truth += asked[user]["rating"].tolist()
         assert len(truth) == len(valid)
-        return training.rmse(truth, predicted)
+        return metrics.rmse(truth, predicted)
 
-    constant = training.rmse(valid["rating"], np.full(len(valid), train["rating"].mean()))
+    constant = metrics.rmse(valid["rating"], np.full(len(valid), train["rating"].mean()))
     average = rmse(foldin.RIDGE, known=False)
     bias_alone = rmse({**foldin.RIDGE, "vector": 1e9})
     folded_in = rmse(foldin.RIDGE)
@@ -195,3 +197,37 @@ def test_trained_users_folded_in_do_better_than_with_bias_alone():
     assert folded_in < bias_alone - 0.003
     assert bias_alone < average - 0.05
     assert average < constant - 0.05
+
+
+def test_ratings_may_come_as_a_series(space):
+    given = pd.Series(RATINGS)
+    ours, theirs = foldin.fold_in(space, given), foldin.fold_in(space, RATINGS)
+    np.testing.assert_array_equal(ours.vector, theirs.vector)
+    assert ours.stars.tolist() == theirs.stars.tolist()
+
+
+@pytest.mark.parametrize("given", [{3: np.nan}, {np.nan: 3.0}, {3.5: 3.0}, pd.Series({3: None})])
+def test_what_is_missing_is_no_rating(space, given):
+    with pytest.raises(ValueError, match="movie"):
+        foldin.fold_in(space, given)
+
+
+def test_a_scale_without_width_is_refused(space):
+    flat = foldin.Space(space.ids, space.vectors, space.biases, space.user_vector, 0.0, 3.0, 3.0)
+    with pytest.raises(ValueError, match="stars has no width"):
+        foldin.fold_in(flat, {3: 3.0})
+
+
+def test_who_has_rated_everything_gets_an_empty_list(space):
+    everything = dict.fromkeys(space.ids.tolist(), 3.0)
+    found = foldin.rank(space, foldin.fold_in(space, everything))
+    assert found.empty
+    assert "predicted" in found
+
+
+@pytest.mark.parametrize("options", [{"ids": [0]}, {"ids": [9]}, {"ids": []}, {"user_ids": [4]}])
+def test_a_space_holds_what_the_model_has_rows_for(options):
+    model = DotWithBias(3, 8, 0.5, 5.0, dim=2)
+    model(np.array([[1, 1]]))
+    with pytest.raises(ValueError, match="ids must lie between 1 and"):
+        foldin.space_of(model, **options)

@@ -6,11 +6,13 @@ import re
 import subprocess
 import tomllib
 
-from embedlens.pdf import BROWSERS
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 import pytest
 import yaml
+
+from embedlens.__main__ import main
+from embedlens.book.pdf import BROWSERS
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -110,3 +112,28 @@ def test_lock_names_no_address():
 @pytest.mark.parametrize("name", ["LICENSE", "CITATION.cff", "CONTRIBUTING.md", "README.md"])
 def test_public_files_are_there(name):
     assert len((ROOT / name).read_text()) > 500
+
+
+def test_every_derived_file_has_a_command_that_exists():
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    rows = re.findall(r"^\| (`.*) \| (.*) \| (.*) \|$", text, flags=re.MULTILINE)
+    assert len(rows) >= 8
+    targets = re.findall(r"^([a-z%-]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
+    for files, _, commands in rows:
+        for pattern in re.findall(r"`([^`]+)`", files):
+            assert list(ROOT.glob(pattern.replace("NAME", "*"))), pattern
+        for command in re.findall(r"`([^`]+)`", commands):
+            if command.startswith("make "):
+                assert command.removeprefix("make ").replace("NAME", "%") in targets, command
+            else:
+                assert command.split("-m embedlens ")[1].split()[0] in main.commands, command
+
+
+def test_documents_name_commands_modules_and_files_that_exist():
+    for name in ("README.md", "CONTRIBUTING.md"):
+        text = (ROOT / name).read_text()
+        for command in re.findall(r"python -m embedlens ([a-z]+)", text):
+            assert command in main.commands, f"{name}: {command}"
+        for path in re.findall(r"\(?`?\b((?:src|tests|book)/[\w./-]+\.(?:py|md|svg|png))\b", text):
+            if "NAME" not in path:
+                assert (ROOT / path).exists(), f"{name}: {path}"

@@ -1,19 +1,20 @@
-from embedlens import data, factors, published, training
 import numpy as np
 import pandas as pd
 import pytest
+
+from embedlens import data, metrics, published
 
 PRINTED = pd.concat([published.LOWEST_TEN, published.HIGHEST_TEN])
 
 
 @pytest.fixture(scope="module")
 def ratings():
-    return data.prepare(data.load_movielens())
+    return data.prepared()
 
 
 @pytest.fixture(scope="module")
 def movies(ratings):
-    return factors.movie_table(ratings)
+    return data.movie_table(ratings)
 
 
 def test_twenty_movies_are_printed():
@@ -34,8 +35,8 @@ def test_counts(ratings, movies):
     published.check("n_ratings", len(ratings))
     published.check("n_users", n_users)
     published.check("n_movies", n_movies)
-    published.check("n_often_rated", len(factors.often_rated(movies)))
-    assert len(factors.often_rated(movies)) == 1_247
+    published.check("n_often_rated", len(data.often_rated(movies)))
+    assert len(data.often_rated(movies)) == 1_247
 
 
 @pytest.mark.parametrize("key", ["rmse_simple_dot", "rmse_bias", "rmse_own_layer"])
@@ -43,7 +44,7 @@ def test_the_mean_rating_as_a_constant_reproduces_no_model(ratings, key):
     train, valid = data.train_valid_split(ratings, 0)
     constant = np.full(len(valid), train["rating"].mean())
     with pytest.raises(AssertionError, match=published.FIGURES[key].name):
-        published.check(key, training.rmse(valid["rating"], constant))
+        published.check(key, metrics.rmse(valid["rating"], constant))
 
 
 @pytest.mark.parametrize("key", list(published.FIGURES))

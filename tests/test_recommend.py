@@ -1,14 +1,30 @@
-from embedlens import data, training
-from embedlens.models import DotWithBias
-from embedlens.recommend import recommend, scores
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.preprocessing import normalize
 
+from embedlens import data, metrics, movielens, training
+from embedlens.models import DotWithBias
+from embedlens.recommend import (
+    cautious,
+    diversify,
+    mmr,
+    recommend,
+    scores,
+    seen_matrix,
+    top_n,
+)
+
+PAIRS = np.array([[9, 9, 9, 9, 9], [9, 1, 5, 5, 2], [9, 4, 3, 2, 1]], dtype="float64")
+NOTHING = np.zeros((3, 5), dtype=bool)
 SCORES = {1: 2.0, 2: 4.5, 3: 3.0, 4: 4.5, 5: 1.0, 6: 5.0}
 
 
 class Stub:
+    """Predicts `SCORES`, and notes for whom."""
+
+    built, layers = True, ()
+
     def __init__(self):
         self.users = set()
 
@@ -23,7 +39,7 @@ def ratings():
     pairs = [(1, 1), (1, 2), (1, 3), (2, 4), (2, 5), (2, 6), (2, 1), (3, 6)]
     frame = pd.DataFrame(pairs, columns=["userId", "movieId"]).assign(rating=3.0)
     titles = pd.DataFrame({"movieId": range(1, 7), "title": list("ABCDEF"), "genres": "x"})
-    return data.prepare(data.MovieLens(frame, titles))
+    return data.prepare(movielens.MovieLens(frame, titles))
 
 
 @pytest.mark.parametrize(("user", "expected"), [(1, [6, 4, 5]), (2, [2, 3]), (3, [2, 4, 3, 1, 5])])
@@ -65,3 +81,89 @@ def test_scores_are_the_predictions_of_all_pairs():
     assert stars[pairs["userIdDense"], pairs["movieIdDense"]] == pytest.approx(predicted, abs=1e-5)
     assert taste[4, 1] == pytest.approx((users[4] - users[1:].mean(axis=0)) @ movies[1], abs=1e-6)
     assert taste[1:].sum(axis=0) == pytest.approx(np.zeros(6), abs=1e-6)
+
+
+def rated(pairs):
+    return pd.DataFrame(pairs, columns=["userIdDense", "movieIdDense", "rating"])
+
+
+def test_best_first_equal_ones_by_id_and_never_column_0():
+    assert top_n(PAIRS, NOTHING, 3)[1:].tolist() == [[2, 3, 4], [1, 2, 3]]
+
+
+def test_rated_movies_are_left_out():
+    seen = seen_matrix(rated([(1, 2, 1.0), (2, 1, 5.0)]), (2, 4))
+    assert seen.sum() == 2
+    assert top_n(PAIRS, seen, 3)[1:].tolist() == [[3, 4, 1], [2, 3, 4]]
+
+
+def test_too_few_movies_left():
+    seen = NOTHING.copy()
+    seen[2, 1:4] = True
+    with pytest.raises(ValueError, match="user 2 has only 1 unrated movies, not 3"):
+        top_n(PAIRS, seen, 3)
+    with pytest.raises(ValueError, match="shape"):
+        top_n(PAIRS, seen[:2], 3)
+
+
+def test_caution_takes_more_where_there_are_few_ratings():
+    train = pd.DataFrame({"rating": [2.0, 4.0, 3.0]})
+    found = cautious(np.array([[4.0, 4.0]]), train, np.array([0, 3]))
+    assert found.tolist() == [[3.0, 3.5]]
+
+
+def test_mmr_by_relevance_alone_and_by_hand():
+    relevance = np.array([0.2, 1.0, 0.9, 0.5])
+    similarity = np.eye(4)
+    similarity[1, 2] = similarity[2, 1] = 0.95
+    similarity[1, 3] = similarity[3, 1] = 0.1
+    assert mmr(relevance, similarity, 4, 1.0) == [1, 2, 3, 0]
+    # After 1: movie 2 has 0.45 - 0.475, movie 3 has 0.25 - 0.05, movie 0 has 0.1 - 0.
+    assert mmr(relevance, similarity, 3, 0.5) == [1, 3, 0]
+
+
+def test_mmr_makes_lists_less_alike():
+    rng = np.random.default_rng(0)
+    vectors = normalize(rng.normal(size=(40, 5)))
+    stars = rng.random((4, 40))
+    best = np.argsort(-stars, axis=1)[:, :20]
+
+    def mean_alike(found):
+        return np.mean([metrics.alike(vectors[row] @ vectors[row].T) for row in found])
+
+    by_weight = [diversify(best, stars, vectors, w, 6) for w in (1.0, 0.6, 0.2)]
+    assert np.array_equal(by_weight[0], best[:, :6])
+    similarities = [mean_alike(found) for found in by_weight]
+    assert similarities[0] > similarities[1] > similarities[2]
+    assert all(len(set(row)) == 6 for row in by_weight[2])
+
+
+def test_a_user_who_has_rated_everything_gets_an_empty_list(ratings):
+    everything = pd.concat([ratings, ratings.assign(userIdDense=9)])
+    found = recommend(Stub(), everything[everything["userIdDense"].isin([1, 9])], 9)
+    assert found.empty
+    assert found.columns.to_list() == ["movieIdDense", "title", "n_ratings", "predicted"]
+
+
+def test_fewer_candidates_than_places():
+    with pytest.raises(ValueError, match="2 candidates are too few for 5 places"):
+        mmr(np.array([1.0, 2.0]), np.eye(2), 5)
+    with pytest.raises(ValueError, match="3 candidates are too few for 10 places"):
+        diversify(np.array([[0, 0, 0], [3, 1, 2]]), np.ones((2, 5)), np.eye(5), 0.7, 10)
+    with pytest.raises(ValueError, match="too few"):
+        diversify(np.zeros((2, 0), int), np.ones((2, 5)), np.eye(5), 0.7, 1)
+
+
+def test_a_missing_score_is_no_place_in_a_list():
+    with pytest.raises(ValueError, match="a score is missing"):
+        top_n(np.where(PAIRS == 2, np.nan, PAIRS), NOTHING, 1)
+
+
+def test_seen_matrix_refuses_ids_outside():
+    with pytest.raises(ValueError, match="movieIdDense"):
+        seen_matrix(rated([(1, 5, 1.0)]), (2, 4))
+
+
+def test_caution_needs_a_spread():
+    with pytest.raises(ValueError, match="needs two"):
+        cautious(np.ones((1, 2)), pd.DataFrame({"rating": [2.0]}), np.array([0, 3]))

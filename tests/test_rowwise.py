@@ -1,40 +1,29 @@
 """Row-wise Adam against Keras' dense Adam. On JAX: test_backends.py runs this file."""
 
-from functools import partial
-
-from embedlens import data, rowwise, training
-from embedlens.layers import SimpleEmbedding
-from embedlens.models import BiasOnly, DotWithBias, PenalisedDotWithBias, SimpleDot
 import keras
 import numpy as np
+import pandas as pd
 import pytest
 
+from embedlens import data, metrics, recipes, rowwise, training
+from embedlens.models import BiasOnly, DotWithBias, PenalisedDotWithBias, SimpleDot, SimpleEmbedding
+from embedlens.recipes import SCALE, Recipe
+
 MODELS = {
-    "dot": partial(SimpleDot, dim=6),
-    "own layer": partial(SimpleDot, dim=6, low=-0.05, embedding=SimpleEmbedding),
-    "bias": partial(DotWithBias, min_rating=0.5, max_rating=5.0, dim=6),
-    "penalised": partial(
-        PenalisedDotWithBias,
-        min_rating=0.5,
-        max_rating=5.0,
-        dim=6,
-        vector_penalty=0.3,
-        bias_penalty=0.2,
-    ),
-    "bias only": partial(BiasOnly, min_rating=0.5, max_rating=5.0),
+    "dot": Recipe(SimpleDot, dim=6),
+    "own layer": Recipe(SimpleDot, dim=6, low=-0.05, embedding=SimpleEmbedding),
+    "bias": Recipe(DotWithBias, dim=6, **SCALE),
+    "penalised": Recipe(PenalisedDotWithBias, dim=6, vector_penalty=0.3, bias_penalty=0.2, **SCALE),
+    "bias only": Recipe(BiasOnly, **SCALE),
 }
 each_model = pytest.mark.parametrize("make", MODELS.values(), ids=list(MODELS))
 
 
-def trained(make, ratings, batch_size, seed=0, plain=False, **options):
+def trained(make, ratings, batch_size, seed=0, way="rowwise", **options):
     train, valid = data.train_valid_split(ratings, 0)
     sizes = data.count_users_and_movies(ratings)
     options = {"epochs": 5, "batch_size": batch_size, "patience": 5, **options}
-    if not plain:
-        return rowwise.train(make, sizes, train, valid, seed, **options)
-    training.set_seed(seed)
-    model = make(*sizes)
-    return model, rowwise.plain_fit(model, train, valid, seed, **options)
+    return training.train(make, sizes, train, valid, seed, way, **options)
 
 
 def assert_same_curves(ours, theirs, rtol):
@@ -45,7 +34,7 @@ def assert_same_curves(ours, theirs, rtol):
 @each_model
 def test_equals_dense_adam(tiny_ratings, make):
     ours, our_history = trained(make, tiny_ratings, 8)  # 72 ratings train: whole batches
-    plain, plain_history = trained(make, tiny_ratings, 8, plain=True)
+    plain, plain_history = trained(make, tiny_ratings, 8, way="plain")
     assert_same_curves(our_history, plain_history, rtol=1e-5)
     for a, b in zip(ours.get_weights(), plain.get_weights(), strict=True):
         np.testing.assert_allclose(a, b, atol=3e-6)
@@ -54,7 +43,7 @@ def test_equals_dense_adam(tiny_ratings, make):
 def test_equals_dense_adam_with_a_smaller_last_batch(tiny_ratings):
     make = MODELS["dot"]  # no dropout: its random bits depend on the size of a batch
     ours, our_history = trained(make, tiny_ratings, 7)
-    plain, plain_history = trained(make, tiny_ratings, 7, plain=True)
+    plain, plain_history = trained(make, tiny_ratings, 7, way="plain")
     assert_same_curves(our_history, plain_history, rtol=1e-5)
     for a, b in zip(ours.get_weights(), plain.get_weights(), strict=True):
         np.testing.assert_allclose(a, b, atol=3e-6)
@@ -62,10 +51,10 @@ def test_equals_dense_adam_with_a_smaller_last_batch(tiny_ratings):
 
 def test_rows_long_left_alone_drift_as_in_dense_adam():
     """A movie of one rating, then 300 steps without it: its momentum must be caught up."""
-    ratings = data.prepare(data.load_movielens()).head(400)
+    ratings = data.prepared().head(400)
     ratings = ratings.assign(movieIdDense=data.dense_ids(ratings["movieId"]))
     ours, _ = trained(MODELS["dot"], ratings, 1, epochs=2)
-    plain, _ = trained(MODELS["dot"], ratings, 1, epochs=2, plain=True)
+    plain, _ = trained(MODELS["dot"], ratings, 1, epochs=2, way="plain")
     for a, b in zip(ours.get_weights(), plain.get_weights(), strict=True):
         np.testing.assert_allclose(a, b, atol=2e-5)
 
@@ -78,16 +67,18 @@ def test_rows_never_looked_up_keep_their_weights(tiny_ratings):
     model = make(*sizes)
     model(np.zeros((1, 2), "int32"))
     before = model.movie_embedding.get_weights()[0]
-    model, _ = rowwise.train(make, sizes, train[unseen], train, 0, epochs=3, batch_size=8)
+    model, _ = training.train(
+        make, sizes, train[unseen], train, 0, "rowwise", epochs=3, batch_size=8
+    )
     moved = (model.movie_embedding.get_weights()[0] != before).any(axis=1)
     assert not moved[:2].any()
     assert moved[2:].all()
 
 
 def test_equals_dense_adam_with_a_falling_rate(tiny_ratings):
-    falling = {"learning_rate": keras.optimizers.schedules.CosineDecay(0.05, 45)}
+    falling = {"learning_rate": 0.05, "falling": True}
     ours, our_history = trained(MODELS["bias"], tiny_ratings, 8, **falling)
-    plain, plain_history = trained(MODELS["bias"], tiny_ratings, 8, plain=True, **falling)
+    plain, plain_history = trained(MODELS["bias"], tiny_ratings, 8, way="plain", **falling)
     assert_same_curves(our_history, plain_history, rtol=1e-4)
     for a, b in zip(ours.get_weights(), plain.get_weights(), strict=True):
         np.testing.assert_allclose(a, b, atol=2e-4)
@@ -107,13 +98,15 @@ def test_validation_predicts_as_keras_does(tiny_ratings):
     model, history = trained(MODELS["bias"], tiny_ratings, 7)
     predicted = training.predict(model, valid)
     assert history["valid_rmse"].iloc[-1] == pytest.approx(
-        training.rmse(valid["rating"], predicted), rel=1e-6
+        metrics.rmse(valid["rating"], predicted), rel=1e-6
     )
 
 
 def test_without_validation_all_epochs_are_run(tiny_ratings):
     sizes = data.count_users_and_movies(tiny_ratings)
-    _, history = rowwise.train(MODELS["dot"], sizes, tiny_ratings, None, 0, epochs=4, batch_size=8)
+    _, history = training.train(
+        MODELS["dot"], sizes, tiny_ratings, None, 0, "rowwise", epochs=4, batch_size=8
+    )
     assert history.columns.to_list() == ["epoch", "train_rmse", "seconds"]
     assert len(history) == 4
 
@@ -125,15 +118,15 @@ def test_lazy_rows_stay_where_they_are(tiny_ratings):
     sizes = data.count_users_and_movies(tiny_ratings)
 
     def movie_1(rows, lazy):
-        model, _ = rowwise.train(
-            MODELS["dot"], sizes, rows, None, 0, epochs=1, batch_size=1, lazy=lazy
+        model, _ = training.train(
+            MODELS["dot"], sizes, rows, None, 0, "rowwise", epochs=1, batch_size=1, lazy=lazy
         )
         return model.movie_embedding.get_weights()[0][1]
 
     order = np.random.default_rng(0).permutation(1 + len(others))
     rows = others.reset_index(drop=True)
     place = order[0]  # what comes first
-    longer = data.pd.concat([rows[:place], first, rows[place:]])
+    longer = pd.concat([rows[:place], first, rows[place:]])
     alone = movie_1(first, lazy=True)
     np.testing.assert_allclose(movie_1(longer, lazy=True), alone, rtol=1e-6)
     assert np.abs(movie_1(longer, lazy=False) - alone).min() > 1e-3
@@ -141,7 +134,7 @@ def test_lazy_rows_stay_where_they_are(tiny_ratings):
 
 def test_dropout_is_on_in_training(tiny_ratings):
     _, with_dropout = trained(MODELS["bias"], tiny_ratings, 8)
-    without = partial(MODELS["bias"], user_dropout=0, movie_dropout=0)
+    without = MODELS["bias"].with_options(user_dropout=0, movie_dropout=0)
     _, without_dropout = trained(without, tiny_ratings, 8)
     assert not np.allclose(with_dropout["train_rmse"], without_dropout["train_rmse"], rtol=1e-4)
 
@@ -159,14 +152,16 @@ def test_training_stops_two_epochs_after_the_best(tiny_ratings):
     train, valid = data.train_valid_split(tiny_ratings, 0)
     valid = valid.assign(rating=-valid["rating"])  # the better the fit, the worse this gets
     sizes = data.count_users_and_movies(tiny_ratings)
-    _, history = rowwise.train(MODELS["dot"], sizes, train, valid, 0, epochs=10, batch_size=8)
+    _, history = training.train(
+        MODELS["dot"], sizes, train, valid, 0, "rowwise", epochs=10, batch_size=8
+    )
     assert history["valid_rmse"].idxmin() == 0
     assert history["epoch"].to_list() == [1, 2, 3]
 
 
 def test_constants_are_those_of_keras():
     adam = keras.optimizers.Adam()
-    ours = (rowwise.LEARNING_RATE, rowwise.BETA_1, rowwise.BETA_2, rowwise.EPSILON)
+    ours = (recipes.Training().learning_rate, rowwise.BETA_1, rowwise.BETA_2, rowwise.EPSILON)
     theirs = (float(adam.learning_rate), adam.beta_1, adam.beta_2, adam.epsilon)
     assert ours == pytest.approx(theirs)
 
@@ -175,3 +170,53 @@ def test_first_places_are_those_of_a_search():
     ids = np.random.default_rng(0).integers(0, 6, (50, 8))
     by_hand = [[list(batch).index(i) for i in batch] for batch in ids]
     np.testing.assert_array_equal(rowwise._first_places(ids), by_hand)
+
+
+def test_fastest_way_is_row_wise_for_tables_alone(tiny_ratings):
+    x = data.inputs(tiny_ratings[:1])
+    network = keras.Sequential([keras.layers.Embedding(20, 2), keras.layers.Flatten()])
+    network(x)
+    recipe = MODELS["bias"]
+    model = recipe(12, 15)
+    way = training._fastest_way
+    assert way(recipe, network, tiny_ratings, data.inputs) == "compiled"
+    assert way(recipe, model, tiny_ratings, data.inputs) == "rowwise"
+    assert way(recipe, model, tiny_ratings, lambda ratings: 0) == "compiled"
+    assert way(lambda *sizes: model, model, tiny_ratings, data.inputs) == "compiled"
+
+
+class UserMovieDot(DotWithBias):
+    """Its own name holds "user_": Keras calls it user_movie_dot."""
+
+
+class Swapped(DotWithBias):
+    """Looks movies up where its names say users."""
+
+    def call(self, x, training=False):
+        return super().call(x[:, ::-1], training=training)
+
+
+def test_a_models_own_name_says_nothing_of_its_tables(tiny_ratings):
+    _, valid = data.train_valid_split(tiny_ratings, 0)
+    model, history = trained(Recipe(UserMovieDot, dim=4, **SCALE), tiny_ratings, 8, epochs=3)
+    own = metrics.rmse(valid["rating"], training.predict(model, valid))
+    assert history["valid_rmse"].iloc[-1] == pytest.approx(own, rel=1e-6)
+
+
+def test_tables_whose_names_are_wrong_are_noticed(tiny_ratings):
+    with pytest.raises(RuntimeError, match="not those of the rows that its tables"):
+        trained(Recipe(Swapped, dim=4, **SCALE), tiny_ratings, 8)
+
+
+def test_equal_recipes_share_what_was_compiled(tiny_ratings):
+    rowwise._compiled.cache_clear()
+    for rate in (0.001, 0.01):
+        recipe = Recipe(SimpleDot, recipes.Training(learning_rate=rate), dim=3)
+        trained(recipe, tiny_ratings, 8, epochs=1)
+    assert rowwise._compiled.cache_info().currsize == 1
+
+
+def test_ids_outside_the_tables_are_refused(tiny_ratings):
+    few = tiny_ratings[tiny_ratings["movieIdDense"] > 3]
+    with pytest.raises(ValueError, match="movieIdDense"):
+        trained(MODELS["dot"], few, 8)

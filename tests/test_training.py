@@ -1,72 +1,223 @@
+from functools import partial
 import os
 from pathlib import Path
 import subprocess
 import sys
+import warnings
 
-from embedlens import data, training
-from embedlens.models import DotWithBias, SimpleDot
+import keras
 import numpy as np
+import pandas as pd
 import pytest
-from sklearn.metrics import root_mean_squared_error
+
+from embedlens import cache, data, metrics, provenance, recipes, training
+from embedlens.models import BiasOnly, DotWithBias, OneHotDense, OneHotNetwork, SimpleDot
+from embedlens.recipes import Recipe
+
+TINY = Recipe(SimpleDot, dim=8)
+SIZES = (12, 15)  # of `tiny_ratings`
+SAVABLE = {
+    "dot": TINY,
+    "bias": recipes.BIAS,
+    "one-hot": Recipe(OneHotNetwork, units=3, embedding=OneHotDense),
+}
 
 
-@pytest.mark.parametrize("seed", range(5))
-def test_rmse_equals_scikit_learns(seed):
-    rng = np.random.default_rng(seed)
-    truth, prediction = rng.uniform(0.5, 5, (2, 1000))
-    expected = root_mean_squared_error(truth, prediction)
-    assert training.rmse(truth, prediction) == pytest.approx(expected, rel=1e-12)
-
-
-def test_rmse_of_a_column_and_a_row_pairs_the_ratings():
-    assert training.rmse(np.array([[1.0], [3.0]]), np.array([1.0, 1.0])) == pytest.approx(2**0.5)
-
-
-@pytest.mark.parametrize(
-    ("truth", "prediction", "message"),
-    [
-        ([1.0, 2.0], [1.0], "2 true ratings against 1 predictions"),
-        ([], [], "no ratings"),
-        ([1.0, np.nan], [1.0, 2.0], "not a finite number"),
-        ([1.0, 2.0], [1.0, np.inf], "not a finite number"),
-    ],
-)
-def test_rmse_refuses(truth, prediction, message):
-    with pytest.raises(ValueError, match=message):
-        training.rmse(truth, prediction)
-
-
-def tiny_model(ratings):
-    return SimpleDot(*data.count_users_and_movies(ratings), dim=8)
+def split(ratings):
+    return data.train_valid_split(ratings, 0)
 
 
 def test_history_is_in_stars_and_ends_where_predict_does(tiny_ratings):
-    train, valid = data.train_valid_split(tiny_ratings, 0)
-    training.set_seed(0)
-    model = tiny_model(tiny_ratings)
-    history = training.train(model, train, valid, epochs=3)
+    train, valid = split(tiny_ratings)
+    model, history = training.train(TINY, SIZES, train, valid, 0, epochs=3)
     assert history["epoch"].to_list() == [1, 2, 3]
-    last = training.rmse(valid["rating"], training.predict(model, valid))
+    last = metrics.rmse(valid["rating"], training.predict(model, valid))
     assert history["valid_rmse"].iloc[-1] == pytest.approx(last, abs=1e-4)
     assert history["train_rmse"].is_monotonic_decreasing
+    assert (history["seconds"] > 0).all()
 
 
-def test_training_stops_two_epochs_after_the_best(tiny_ratings):
-    train, valid = data.train_valid_split(tiny_ratings, 0)
-    valid = valid.assign(rating=-valid["rating"])  # the better the fit, the worse this gets
-    training.set_seed(0)
-    history = training.train(tiny_model(tiny_ratings), train, valid, epochs=10)
-    assert history["valid_rmse"].idxmin() == 0
-    assert len(history) == 3
+@pytest.mark.parametrize("way", ["plain", "compiled"])
+def test_training_stops_two_epochs_after_the_best(tiny_ratings, way):
+    train, valid = split(tiny_ratings)
+    valid = valid.assign(rating=5.5 - valid["rating"], movieIdDense=1)  # hardly to be learnt
+    _, history = training.train(TINY, SIZES, train, valid, 0, way, epochs=60, learning_rate=0.1)
+    assert len(history) == history["valid_rmse"].idxmin() + 3 < 60
+    _, whole = training.train(
+        TINY, SIZES, train, valid, 0, way, epochs=9, learning_rate=0.1, patience=None
+    )
+    assert len(whole) == 9
+
+
+@pytest.mark.parametrize("way", ["plain", "compiled"])
+def test_without_validation_all_epochs_are_run(tiny_ratings, way):
+    _, history = training.train(TINY, SIZES, tiny_ratings, None, 0, way, epochs=4)
+    assert history.columns.to_list() == ["epoch", "train_rmse", "seconds"]
+    assert len(history) == 4
+
+
+@pytest.mark.parametrize(("way", "seeds"), [("plain", [3, 3, 4]), ("compiled", [3, 3])])
+def test_seed_fixes_weights_order_and_dropout(tiny_ratings, way, seeds):
+    recipe = Recipe(DotWithBias, dim=4, **recipes.SCALE)
+    first, again, *others = (
+        training.train(recipe, SIZES, tiny_ratings, None, seed, way, epochs=1, batch_size=8)[0]
+        for seed in seeds
+    )
+    for a, b in zip(first.get_weights(), again.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+    for other in others:
+        for a, b in zip(first.get_weights(), other.get_weights(), strict=True):
+            assert (a != b).any()
+
+
+def test_seed_is_that_of_python_numpy_and_keras():
+    def drawn(seed):
+        training.set_seed(seed)
+        weights = SimpleDot(3, 3, dim=2)(np.array([[1, 1]]))
+        draw = keras.random.uniform((2,), seed=keras.random.SeedGenerator())
+        numbers = np.random.rand(2)  # noqa: NPY002
+        return [
+            *keras.ops.convert_to_numpy(weights)[0],
+            *keras.ops.convert_to_numpy(draw),
+            *numbers,
+        ]
+
+    assert drawn(1) == drawn(1)
+    assert all(a != b for a, b in zip(drawn(1), drawn(2), strict=True))
+
+
+def test_loss_is_the_squared_error():
+    """Two of three ratings are 1, one is 4: squares are least at the mean, not at the median."""
+    ratings = pd.DataFrame({"userIdDense": 1, "movieIdDense": 1, "rating": [1.0, 1.0, 4.0]})
+    recipe = Recipe(BiasOnly, **recipes.SCALE)
+    options = {"epochs": 60, "learning_rate": 0.1, "falling": True}
+    model, history = training.train(recipe, (1, 1), ratings, None, 0, "plain", **options)
+    assert training.predict(model, ratings) == pytest.approx(2.0, abs=0.05)
+    assert history["train_rmse"].iloc[-1] == pytest.approx(np.sqrt(2), abs=0.01)
+
+
+def test_rate_falls_along_half_a_cosine_to_zero():
+    rate = training.learning_rate(recipes.Training(epochs=5, batch_size=8, falling=True), 20)
+    steps = np.arange(0, 16, 3)  # 3 steps an epoch: 20 ratings
+    expected = 0.001 * (1 + np.cos(np.pi * steps / 15)) / 2
+    np.testing.assert_allclose([float(rate(step)) for step in steps], expected, atol=1e-9)
+    assert training.learning_rate(recipes.Training(), 20) == 0.001
+
+
+def test_changes_overrule_the_recipe(tiny_ratings):
+    recipe = TINY.with_training(epochs=2)
+    assert len(training.train(recipe, SIZES, tiny_ratings, None, 0, "plain")[1]) == 2
+    assert len(training.train(recipe, SIZES, tiny_ratings, None, 0, "plain", epochs=3)[1]) == 3
+    with pytest.raises(TypeError, match="rate"):
+        training.train(recipe, SIZES, tiny_ratings, None, 0, rate=3)
+
+
+def test_any_callable_makes_a_model(tiny_ratings):
+    ours, theirs = (
+        training.train(make, SIZES, tiny_ratings, None, 0, "plain", epochs=1)[0]
+        for make in (TINY, partial(SimpleDot, dim=8))
+    )
+    for a, b in zip(ours.get_weights(), theirs.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("way", [None, "plain", "compiled"])
+@pytest.mark.parametrize("column", ["userIdDense", "movieIdDense"])
+def test_ids_outside_the_tables_are_refused(tiny_ratings, way, column):
+    few = tiny_ratings[tiny_ratings[column] > 3]  # a reader keeps a part, ids as they are
+    sizes = data.count_users_and_movies(few)
+    train, valid = split(few)
+    with pytest.raises(ValueError, match=f"{column}"):
+        training.train(TINY, sizes, train, valid, 0, way, epochs=1)
+    with pytest.raises(ValueError, match=f"{column}"):
+        training.train(TINY, SIZES, tiny_ratings, few.assign(**{column: 0}), 0, way, epochs=1)
+    model = TINY(*sizes)
+    with pytest.raises(ValueError, match=f"{column}"):
+        training.predict(model, few)
+
+
+@pytest.mark.parametrize("name", sorted(SAVABLE))
+def test_ids_are_checked_for_a_model_that_was_loaded(tiny_ratings, tmp_path, name):
+    model = SAVABLE[name](*SIZES)
+    before = training.predict(model, tiny_ratings)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    np.testing.assert_allclose(training.predict(loaded, tiny_ratings), before, rtol=1e-6)
+    with pytest.raises(ValueError, match="movieIdDense"):
+        training.predict(loaded, tiny_ratings.assign(movieIdDense=16))
+    with pytest.raises(ValueError, match="userIdDense"):
+        training.predict(loaded, tiny_ratings.assign(userIdDense=13))
+
+
+def test_nothing_to_train_on_or_to_predict(tiny_ratings):
+    nothing = tiny_ratings[:0]
+    for train, valid in [(nothing, None), (tiny_ratings, nothing)]:
+        with pytest.raises(ValueError, match="no ratings"):
+            training.train(TINY, SIZES, train, valid, 0)
+    found = training.predict(TINY(*SIZES), nothing)
+    assert found.shape == (0,)
+    assert found.dtype == "float32"
+
+
+def test_one_rating_trains(tiny_ratings):
+    model, history = training.train(TINY, SIZES, tiny_ratings[:1], None, 0, "plain", epochs=1)
+    assert np.isfinite(history["train_rmse"]).all()
+    assert np.isfinite(training.predict(model, tiny_ratings)).all()
+
+
+def test_unknown_way(tiny_ratings):
+    with pytest.raises(ValueError, match="choose from plain, compiled, rowwise"):
+        training.train(TINY, SIZES, tiny_ratings, None, 0, "quick")
+
+
+@pytest.mark.skipif(keras.backend.backend() == "jax", reason="there it runs")
+def test_row_wise_training_says_what_it_needs(tiny_ratings):
+    with pytest.raises(RuntimeError, match="KERAS_BACKEND=jax"):
+        training.train(TINY, SIZES, tiny_ratings, None, 0, "rowwise")
+
+
+def test_row_wise_training_takes_ids_and_no_callbacks(tiny_ratings):
+    for options in ({"inputs": lambda ratings: 0}, {"callbacks": [keras.callbacks.Callback()]}):
+        with pytest.raises(ValueError, match="two ids as input, and no callbacks"):
+            training.train(TINY, SIZES, tiny_ratings, None, 0, "rowwise", **options)
+
+
+@keras.saving.register_keras_serializable(package="tests")
+class UserMovieDot(SimpleDot):
+    """Its own name holds both sides: case 02."""
+
+
+class Unnamed(keras.Model):
+    def __init__(self, n_users, n_movies):
+        super().__init__()
+        self.users = keras.layers.Embedding(n_users + 1, 2)
+        self.user_part = keras.layers.Dense(1)
+
+    def call(self, x):
+        return self.user_part(self.users(x[:, 0]))
+
+
+def test_side_of_a_table_is_read_from_its_layers_own_name():
+    model = UserMovieDot(3, 4, dim=2)
+    model(np.array([[1, 1]]))
+    assert training.tables(model) == [0, 1]
+    assert training._sizes_of(model) == (3, 4)
+
+
+def test_a_table_without_a_side_is_refused():
+    model = Unnamed(3, 4)
+    model(np.array([[1, 1]]))
+    with pytest.raises(ValueError, match="names begin with user_ or movie_"):
+        training.tables(model)
 
 
 SCRIPT = """
-from embedlens import data, training
 import hashlib
-ratings = data.prepare(data.load_movielens()).head(3000)
+from embedlens import data, recipes, training
+ratings = data.prepared().head(3000)
 ratings = ratings.assign(userIdDense=data.dense_ids(ratings["userId"]),
                          movieIdDense=data.dense_ids(ratings["movieId"]))
-model, history = training.trained_bias_model(ratings, seed=3)
+model, history = training.trained(recipes.BIAS, ratings, seed=3)
 print(hashlib.sha256(b"".join(w.tobytes() for w in model.get_weights())).hexdigest())
 print(history["valid_rmse"].to_list())
 """
@@ -87,19 +238,22 @@ def test_two_processes_agree_to_the_bit(tmp_path):
     assert len(outputs[0].splitlines()) == 2
 
 
-@pytest.mark.parametrize("name", ["dot", "bias"])
-def test_fast_path_matches_plain_fit(name):
-    movielens = data.load_movielens()  # a third of it: plain `fit` is slow
-    ratings = data.prepare(data.MovieLens(movielens.ratings.head(33_000), movielens.movies))
-    counts = data.count_users_and_movies(ratings)
-    train, valid = data.train_valid_split(ratings, 0)
-    ends = {}
-    for fast in (True, False):
-        training.set_seed(0)
-        model = SimpleDot(*counts) if name == "dot" else DotWithBias(*counts, 0.5, 5.0)
-        history = training.train(model, train, valid, epochs=2, fast=fast)
-        ends[fast] = history["valid_rmse"].iloc[-1]
-    assert abs(ends[True] - ends[False]) < 0.003, ends
+@pytest.mark.parametrize(
+    "recipe",
+    [TINY, Recipe(DotWithBias, dim=4, user_dropout=0.0, movie_dropout=0.0, **recipes.SCALE)],
+    ids=["dot", "bias"],
+)
+def test_compiled_way_is_plain_fit(recipe, tiny_ratings):
+    """A batch of all ratings: their order, which the two draw in their own ways, is no matter."""
+    options = {"epochs": 3, "batch_size": 90, "learning_rate": 0.05}
+    (ours, curve), (theirs, plain) = (
+        training.train(recipe, SIZES, tiny_ratings, tiny_ratings, 0, way, **options)
+        for way in ("compiled", "plain")
+    )
+    columns = ["epoch", "train_rmse", "valid_rmse"]
+    np.testing.assert_allclose(curve[columns], plain[columns], rtol=1e-5)
+    for a, b in zip(ours.get_weights(), theirs.get_weights(), strict=True):
+        np.testing.assert_allclose(a, b, atol=2e-5)
 
 
 @pytest.fixture
@@ -109,53 +263,62 @@ def count_trainings(monkeypatch, tmp_path):
 
     def counted(*arguments, train=training.train, **options):
         calls.append(1)
-        return train(*arguments, epochs=1, fast=False, **options)
+        return train(*arguments, way="plain", epochs=1, **options)
 
     monkeypatch.setattr(training, "train", counted)
     return calls
 
 
 def test_cache_gives_the_same_model_without_training(tiny_ratings, count_trainings):
-    first, first_history = training.trained_bias_model(tiny_ratings, 0)
-    second, second_history = training.trained_bias_model(tiny_ratings, 0)
+    first, first_history = training.trained(TINY, tiny_ratings, 0)
+    second, second_history = training.trained(TINY, tiny_ratings, 0)
     assert len(count_trainings) == 1
     assert first_history.equals(second_history)
     for a, b in zip(first.get_weights(), second.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
 
 
-def test_cache_is_not_used_for_other_data_or_seed(tiny_ratings, count_trainings):
-    training.trained_bias_model(tiny_ratings, 0)
-    training.trained_bias_model(tiny_ratings, 1)
-    assert len(count_trainings) == 2
+def test_cache_is_not_used_for_other_data_recipe_or_seed(tiny_ratings, count_trainings):
     other = tiny_ratings.copy()
     other.loc[0, "rating"] = 5.5 - other.loc[0, "rating"]
-    training.trained_bias_model(other, 0)
-    assert len(count_trainings) == 3
+    runs = [
+        (TINY, tiny_ratings, 0),
+        (TINY, tiny_ratings, 1),
+        (TINY, other, 0),
+        (TINY.with_options(dim=7), tiny_ratings, 0),
+        (TINY.with_training(batch_size=16), tiny_ratings, 0),
+    ]
+    for number, run in enumerate(runs, start=1):
+        training.trained(*run)
+        assert len(count_trainings) == number
 
 
 def test_cache_is_not_used_after_a_change_of_code(tiny_ratings, count_trainings, monkeypatch):
-    training.trained_bias_model(tiny_ratings, 0)
-    monkeypatch.setattr(training, "fingerprint", lambda: "other code")
-    training.trained_bias_model(tiny_ratings, 0)
+    training.trained(TINY, tiny_ratings, 0)
+    monkeypatch.setattr(provenance, "fingerprint", lambda file: "other code")
+    training.trained(TINY, tiny_ratings, 0)
     assert len(count_trainings) == 2
-
-
-def test_fingerprint_follows_the_code(monkeypatch, tmp_path):
-    for source in Path(training.__file__).parent.glob("*.py"):
-        (tmp_path / source.name).write_bytes(source.read_bytes())
-    monkeypatch.setattr(training, "__file__", str(tmp_path / "training.py"))
-    before = training.fingerprint()
-    with (tmp_path / "models.py").open("a") as file:
-        file.write("# changed\n")
-    assert training.fingerprint() != before
 
 
 @pytest.mark.filterwarnings("ignore:.*Exception while loading results")
 def test_damaged_cache_is_trained_anew(tiny_ratings, count_trainings, tmp_path):
-    training.trained_bias_model(tiny_ratings, 0)
+    training.trained(TINY, tiny_ratings, 0)
     stored = list(tmp_path.rglob("output.pkl"))
     assert len(stored) == 1
     stored[0].write_bytes(stored[0].read_bytes()[:100])
-    training.trained_bias_model(tiny_ratings, 0)
+    training.trained(TINY, tiny_ratings, 0)
     assert len(count_trainings) == 2
+
+
+def test_trains_without_a_cache_folder_and_says_so_once(tiny_ratings, monkeypatch, tmp_path):
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    monkeypatch.setenv("EMBEDLENS_CACHE", str(blocked / "cache"))
+    cache._can_be_written.cache_clear()
+    recipe = TINY.with_training(epochs=1)
+    with pytest.warns(UserWarning, match="EMBEDLENS_CACHE"):
+        training.trained(recipe, tiny_ratings)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        training.trained(recipe, tiny_ratings)
+    assert Path(blocked).read_text() == ""

@@ -1,15 +1,15 @@
-// The map of the movies: scatter plot, search, neighbours. Data: movies-data.js (EMBEDLENS).
+// The map of the movies: scatter plot and neighbours. Needs movies-data.js, movies.js and Plotly.
 (() => {
   "use strict";
 
   const $ = (id) => document.getElementById(`map-${id}`);
   const SHOWN = 20; // movies with more ratings are shown from the start
   const NEIGHBOURS = 10;
-  const OPTIONS = 8;
   // seaborn's palette "colorblind"; each class has a symbol too.
   const COLOURS = ["#0173b2", "#de8f05", "#029e73", "#d55e00", "#cc78bc", "#ca9161", "#ece133", "#56b4e9"];
   const SYMBOLS = ["circle", "square", "diamond", "triangle-up", "cross", "x", "star", "triangle-down"];
   const OTHER = { colour: "#949494", symbol: "circle-open" };
+  const UNKNOWN = { colour: "#949494", symbol: "x-thin-open" };
   const AXES = {
     pc1: [0, "PC1: general appreciation"],
     pc2: [1, "PC2: spectacle"],
@@ -18,21 +18,19 @@
 
   let data, movies, vectors, classes;
   let chosen = null; // index of a movie
-  let options = []; // indices that the search offers
-  let active = -1; // the option that the arrow keys have reached
 
   function start() {
     data = window.EMBEDLENS;
-    if (!data || !window.Plotly) {
-      say("The map could not be loaded: movies-data.js or Plotly is missing.");
+    if (!data || !window.EmbedLensMovies || !window.Plotly) {
+      say("The map could not be loaded: movies-data.js, movies.js or Plotly is missing.");
       return;
     }
     movies = data.movies;
-    vectors = unitVectors(data.vectors, data.dim);
+    vectors = window.EmbedLensMovies.vectorsOf(data);
     classes = largestClasses();
     for (const id of ["axes", "colour", "all"]) $(id).addEventListener("change", draw);
     $("clear").addEventListener("click", clear);
-    connectSearch();
+    window.EmbedLensMovies.connectSearch({ input: $("search"), list: $("options"), movies, say, choose });
     addEventListener("hashchange", readHash);
     new MutationObserver(draw).observe(document.documentElement, { attributeFilter: ["data-theme"] });
     draw();
@@ -43,30 +41,21 @@
 
   // Data -------------------------------------------------------------------------------------
 
-  function unitVectors(base64, dim) {
-    const bytes = Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));
-    const view = new DataView(bytes.buffer);
-    return movies.id.map((_, i) => {
-      const vector = Array.from({ length: dim }, (_, k) => view.getFloat32(4 * (i * dim + k), true));
-      const length = Math.hypot(...vector);
-      return vector.map((entry) => entry / length);
-    });
-  }
-
+  // A movie without known genre has none: no class, and not among the others.
   const firstGenre = (i) => movies.genres[i].split("|")[0];
+  const genresOf = (i) => movies.genres[i].replaceAll("|", ", ") || "no genres known";
 
   function largestClasses() {
     const counts = {};
-    for (const i of movies.id.keys()) counts[firstGenre(i)] = (counts[firstGenre(i)] || 0) + 1;
-    const names = Object.keys(counts).filter((name) => !name.startsWith("("));
-    return names.sort((a, b) => counts[b] - counts[a]).slice(0, COLOURS.length);
+    for (const name of [...movies.id.keys()].map(firstGenre).filter(Boolean)) counts[name] = (counts[name] || 0) + 1;
+    return Object.keys(counts).sort((a, b) => counts[b] - counts[a]).slice(0, COLOURS.length);
   }
 
   const shown = () => [...movies.id.keys()].filter((i) => $("all").checked || movies.n[i] > SHOWN);
 
   function nearest(of, among) {
-    const cosine = (i) => vectors[of].reduce((sum, entry, k) => sum + entry * vectors[i][k], 0);
-    const others = among.filter((i) => i !== of).map((i) => ({ i, cosine: cosine(i) }));
+    const { cosine } = window.EmbedLensMovies;
+    const others = among.filter((i) => i !== of).map((i) => ({ i, cosine: cosine(vectors[of], vectors[i]) }));
     return others.sort((a, b) => b.cosine - a.cosine).slice(0, NEIGHBOURS);
   }
 
@@ -101,9 +90,12 @@
     const look = (k) => ({ size: 8, color: COLOURS[k], symbol: SYMBOLS[k], line });
     const traces = classes.map((name, k) =>
       trace(indices.filter((i) => firstGenre(i) === name), { name, marker: look(k) }));
-    const rest = indices.filter((i) => !classes.includes(firstGenre(i)));
-    const marker = { size: 8, color: OTHER.colour, symbol: OTHER.symbol };
-    return [...traces, trace(rest, { name: "Other", marker })];
+    const rest = indices.filter((i) => firstGenre(i) && !classes.includes(firstGenre(i)));
+    const unknown = indices.filter((i) => !firstGenre(i));
+    const grey = ({ colour, symbol }) => ({ size: 8, color: colour, symbol });
+    traces.push(trace(rest, { name: "Other", marker: grey(OTHER) }));
+    if (unknown.length) traces.push(trace(unknown, { name: "No genres known", marker: grey(UNKNOWN) }));
+    return traces;
   }
 
   function tracesByNumber(indices, values, title, line) {
@@ -184,7 +176,11 @@
 
   // The chosen movie -------------------------------------------------------------------------
 
-  const choose = (i) => { location.hash = `m${movies.id[i]}`; };
+  function choose(i) {
+    const hash = `#m${movies.id[i]}`;
+    if (location.hash === hash) readHash();
+    else location.hash = hash;
+  }
 
   function clear() {
     history.pushState(null, "", location.pathname + location.search);
@@ -220,7 +216,7 @@
     $("neighbours").hidden = chosen === null;
     if (chosen === null) return;
     const i = chosen;
-    $("caption").textContent = `Neighbours of ${movies.title[i]} (${movies.genres[i].replaceAll("|", ", ")}; `
+    $("caption").textContent = `Neighbours of ${movies.title[i]} (${genresOf(i)}; `
       + `${movies.mean[i].toFixed(1)} stars from ${movies.n[i]} ratings)`;
     $("rows").replaceChildren(...nearest(i, shown()).map((neighbour, k) => row(k + 1, neighbour)));
   }
@@ -229,7 +225,7 @@
     const link = document.createElement("a");
     Object.assign(link, { href: `#m${movies.id[i]}`, textContent: movies.title[i] });
     const cells = [rank, link, cosine.toFixed(2), movies.year[i] ?? "unknown",
-      movies.genres[i].replaceAll("|", ", "), movies.mean[i].toFixed(1)];
+      genresOf(i), movies.mean[i].toFixed(1)];
     const line = document.createElement("tr");
     for (const content of cells) {
       const cell = document.createElement("td");
@@ -240,73 +236,6 @@
   }
 
   function say(text) { $("status").textContent = text; }
-
-  // Search: a combobox as the ARIA practices describe it -----------------------------------------
-
-  const plain = (text) => text.normalize("NFD").replace(/\p{M}/gu, "").toLowerCase();
-
-  function matches(query) {
-    const words = plain(query).split(/\s+/).filter(Boolean);
-    if (words.length === 0) return [];
-    const found = [...movies.id.keys()].filter((i) => {
-      const title = plain(movies.title[i]);
-      return words.every((word) => title.includes(word));
-    });
-    const begins = (i) => plain(movies.title[i]).startsWith(words[0]);
-    return found.sort((a, b) => begins(b) - begins(a) || movies.n[b] - movies.n[a]).slice(0, OPTIONS);
-  }
-
-  function offer(indices, activeOption) {
-    options = indices;
-    active = activeOption;
-    $("options").replaceChildren(...options.map((i, k) => {
-      const option = document.createElement("li");
-      Object.assign(option, { id: `map-option-${k}`, role: "option", textContent: movies.title[i] });
-      option.setAttribute("aria-selected", String(k === active));
-      option.addEventListener("mousedown", (event) => event.preventDefault()); // keep the focus
-      option.addEventListener("click", () => take(k));
-      return option;
-    }));
-    $("options").hidden = options.length === 0;
-    $("search").setAttribute("aria-expanded", String(options.length > 0));
-    if (active < 0) $("search").removeAttribute("aria-activedescendant");
-    else $("search").setAttribute("aria-activedescendant", `map-option-${active}`);
-  }
-
-  function take(k) {
-    const i = options[k];
-    $("search").value = movies.title[i];
-    offer([], -1);
-    choose(i);
-  }
-
-  function connectSearch() {
-    const input = $("search");
-    input.addEventListener("input", () => {
-      offer(matches(input.value), -1);
-      const typed = input.value.trim();
-      say(typed === "" ? "" : options.length === 0 ? `No title contains “${typed}”.`
-        : `${options.length} titles offered; choose with the arrow keys and Enter.`);
-    });
-    input.addEventListener("blur", () => offer([], -1));
-    input.addEventListener("keydown", (event) => {
-      const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
-      if (step) {
-        const found = options.length ? options : matches(input.value);
-        const from = active < 0 && step < 0 ? 0 : active;
-        offer(found, found.length ? (from + step + found.length) % found.length : -1);
-      } else if (event.key === "Enter" && (options.length || matches(input.value).length)) {
-        if (options.length === 0) offer(matches(input.value), -1);
-        take(Math.max(active, 0));
-      } else if (event.key === "Escape") {
-        if (options.length === 0) input.value = "";
-        offer([], -1);
-      } else {
-        return;
-      }
-      event.preventDefault();
-    });
-  }
 
   start();
 })();

@@ -1,31 +1,22 @@
 /* The page "Try it yourself". First pure functions, which repeat src/embedlens/foldin.py
-   (tests hold the two together); below them what touches the page. */
+   (tests hold the two together); below them what touches the page. Needs movies.js. */
 "use strict";
 
 window.EmbedLensTry = (() => {
+  const { vectorsOf, dot, cosine } = window.EmbedLensMovies;
+
   /* What stays fixed: movies and average user. `data` is window.EMBEDLENS. */
   function spaceOf(data) {
-    const bytes = Uint8Array.from(atob(data.vectors), (c) => c.charCodeAt(0));
-    const view = new DataView(bytes.buffer);
-    const numbers = new Float64Array(bytes.length / 4);
-    for (let i = 0; i < numbers.length; i++) numbers[i] = view.getFloat32(4 * i, true);
-    const { dim, movies } = data;
+    const { movies } = data;
     return {
       ...movies,
-      vectors: movies.id.map((_, row) => numbers.subarray(row * dim, (row + 1) * dim)),
+      vectors: vectorsOf(data),
       rowOf: new Map(movies.id.map((id, row) => [id, row])),
-      words: movies.title.map(plain),
       user: data.user,
       ridge: data.ridge,
       scale: data.scale,
     };
   }
-
-  const dot = (a, b) => {
-    let sum = 0;
-    for (let i = 0; i < a.length; i++) sum += a[i] * b[i];
-    return sum;
-  };
 
   /* Solve a x = b for a symmetric, positive definite a (Gaussian elimination). */
   function solve(a, b) {
@@ -88,14 +79,11 @@ window.EmbedLensTry = (() => {
 
   /* The rated movie with the greatest cosine similarity, and what its rating adds to taste. */
   function nearest(space, user, row) {
-    const vector = space.vectors[row];
-    const length = (v) => Math.sqrt(dot(v, v));
     let best = null;
     user.rows.forEach((rated, i) => {
-      const product = dot(vector, space.vectors[rated]);
-      const cosine = product / Math.max(length(vector) * length(space.vectors[rated]), 1e-12);
-      const push = (product * user.residuals[i]) / space.ridge.vector;
-      if (!best || cosine > best.cosine) best = { id: space.id[rated], cosine, push };
+      const near = cosine(space.vectors[row], space.vectors[rated]);
+      const push = (dot(space.vectors[row], space.vectors[rated]) * user.residuals[i]) / space.ridge.vector;
+      if (!best || near > best.cosine) best = { id: space.id[rated], cosine: near, push };
     });
     return best;
   }
@@ -140,29 +128,14 @@ window.EmbedLensTry = (() => {
 
   const formatLink = (ratings) => "#r=" + ratings.map((pair) => pair.join(":")).join(",");
 
-  /* Without case, accents and punctuation. */
-  function plain(text) {
-    const bare = text.normalize("NFD").replace(/\p{M}/gu, "").toLowerCase();
-    return bare.replace(/[^\p{L}\p{N}]+/gu, " ").trim();
-  }
-
-  /* Rows whose title holds the start of every word typed; the most rated movies first. */
-  function search(space, text) {
-    const typed = plain(text).split(" ").filter(Boolean);
-    if (!typed.length) return [];
-    return space.words
-      .map((_, row) => row)
-      .filter((row) => typed.every((word) => ` ${space.words[row]}`.includes(` ${word}`)))
-      .sort((a, b) => space.n[b] - space.n[a] || a - b);
-  }
-
-  return { spaceOf, foldIn, explain, nearest, rank, parseLink, formatLink, search };
+  return { spaceOf, foldIn, explain, nearest, rank, parseLink, formatLink };
 })();
 
 document.addEventListener("DOMContentLoaded", () => {
   const app = document.getElementById("try-app");
   if (!app || !window.EMBEDLENS) return;
-  const { spaceOf, foldIn, rank, parseLink, formatLink, search } = window.EmbedLensTry;
+  const { element, connectSearch } = window.EmbedLensMovies;
+  const { spaceOf, foldIn, rank, parseLink, formatLink } = window.EmbedLensTry;
   const STORE = "embedlens-ratings";
   const SHOWN = 8;
   const PARTS = ["bias", "shared", "taste"];
@@ -174,19 +147,8 @@ document.addEventListener("DOMContentLoaded", () => {
 
   /* Dense id -> stars, or null for a movie that was chosen and waits for its stars. */
   let chosen = new Map();
-  let options = [];
-  let active = -1;
 
   const rated = () => [...chosen].filter(([, stars]) => stars !== null);
-
-  function element(tag, settings = {}, ...children) {
-    const { dataset = {}, attributes = {}, ...properties } = settings;
-    const made = Object.assign(document.createElement(tag), properties);
-    Object.assign(made.dataset, dataset);
-    for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
-    made.append(...children);
-    return made;
-  }
 
   /* ---- keeping ---- */
 
@@ -229,7 +191,6 @@ document.addEventListener("DOMContentLoaded", () => {
 
   function choose(id) {
     if (!chosen.has(id)) chosen.set(id, null);
-    close();
     part("search").value = "";
     showRatings();
     part("ratings").querySelector(`[data-id="${id}"] select`).focus();
@@ -354,67 +315,12 @@ document.addEventListener("DOMContentLoaded", () => {
       : "You have not rated yet: these are for the average user.";
   }
 
-  /* ---- search: an ARIA combobox with a list ---- */
-
-  function close() {
-    options = [];
-    active = -1;
-    part("options").replaceChildren();
-    part("options").hidden = true;
-    part("search").setAttribute("aria-expanded", "false");
-    part("search").removeAttribute("aria-activedescendant");
-    part("count").textContent = "";
-  }
-
-  function suggest() {
-    const text = part("search").value;
-    const found = search(space, text);
-    close();
-    if (!text.trim()) return;
-    options = found.slice(0, SHOWN);
-    part("options").replaceChildren(
-      ...options.map((row, i) => {
-        const item = element("li", {
-          id: `try-option-${i}`,
-          textContent: space.title[row],
-          attributes: { role: "option", "aria-selected": "false" },
-        });
-        /* mousedown, not click: the field would lose focus and close the list first. */
-        item.addEventListener("mousedown", (event) => {
-          event.preventDefault();
-          choose(space.id[row]);
-        });
-        return item;
-      })
-    );
-    part("options").hidden = !options.length;
-    part("search").setAttribute("aria-expanded", String(options.length > 0));
-    const movies = found.length === 1 ? "1 movie" : `${found.length} movies`;
-    const some = found.length > SHOWN ? `, the ${SHOWN} most rated are listed` : "";
-    part("count").textContent = found.length ? `${movies} found${some}` : "No movie found";
-  }
-
-  function activate(place) {
-    active = (place + options.length) % options.length;
-    [...part("options").children].forEach((item, i) => {
-      item.setAttribute("aria-selected", String(i === active));
-      if (i === active) item.scrollIntoView({ block: "nearest" });
-    });
-    part("search").setAttribute("aria-activedescendant", `try-option-${active}`);
-  }
-
-  part("search").addEventListener("input", suggest);
-  part("search").addEventListener("blur", close);
-  part("search").addEventListener("keydown", (event) => {
-    const keys = {
-      ArrowDown: () => (options.length ? activate(active + 1) : suggest()),
-      ArrowUp: () => options.length && activate(active < 0 ? -1 : active - 1),
-      Enter: () => options.length && choose(space.id[options[Math.max(active, 0)]]),
-      Escape: () => (options.length ? close() : (part("search").value = "")),
-    };
-    if (!keys[event.key]) return;
-    event.preventDefault();
-    keys[event.key]();
+  connectSearch({
+    input: part("search"),
+    list: part("options"),
+    movies: space,
+    say: (text) => (part("count").textContent = text),
+    choose: (row) => choose(space.id[row]),
   });
   part("order").addEventListener("change", showList);
   part("clear").addEventListener("click", () => {

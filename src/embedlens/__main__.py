@@ -1,98 +1,184 @@
-"""The command line: ``python -m embedlens reproduce``."""
+"""The command line: ``python -m embedlens``. What a command needs is imported when it runs."""
 
-import argparse
-import json
+import os
 from pathlib import Path
 import sys
-import time
 
-from embedlens import commands
+import click
+
+from embedlens import experiments
+
+RESULTS = Path("book/results")
+FILE = click.Path(dir_okay=False, path_type=Path)
+FOLDER = click.Path(file_okay=False, path_type=Path)
+JOBS = click.IntRange(min=1)
 
 
-def main(arguments=None):
-    """Audit the claims; exit status 1 if one leaves its bound, 130 if interrupted."""
-    options = _parser().parse_args(arguments)
-    commands.restart_on_jax("embedlens", arguments)
+class _FileToWrite(click.Path):
+    """A file, new or not, in a folder that exists."""
+
+    def __init__(self):
+        super().__init__(dir_okay=False, path_type=Path)
+
+    def convert(self, value, param, ctx):
+        path = Path(super().convert(value, param, ctx))
+        if not path.parent.is_dir():
+            self.fail(f"{str(path)!r}: no file in an existing folder", param, ctx)
+        return path
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def main():
+    """Collaborative filtering with embeddings, reproduced and checked."""
+
+
+@main.command("list")
+def list_():
+    """List the stored results: minutes, fresh or stale."""
+    for name, entry in experiments.EXPERIMENTS.items():
+        changed = experiments.changed_sources(name, RESULTS / f"{name}.json")
+        state = "not stored" if changed is None else "fresh" if not changed else "stale"
+        print(f"{name:18} {entry.minutes:3} min  {state:10} {entry.what}")
+        if changed:
+            print(f"{'':25}  changed since: {', '.join(changed)}")
+
+
+@main.command()
+@click.argument("name", type=click.Choice(list(experiments.EXPERIMENTS)), metavar="NAME")
+@click.option("--output", type=_FileToWrite(), help="JSON file (book/results/NAME.json)")
+@click.option("--jobs", type=JOBS, help="processes (as the experiment says)")
+@click.option("--folder", type=FOLDER, help="where finished parts are kept (the cache)")
+def run(name, output, jobs, folder):
+    """Run an experiment of the list and store it."""
+    os.environ["KERAS_BACKEND"] = experiments.EXPERIMENTS[name].backend
+    _measure(experiments.get(name), output or _stored(name), jobs, folder)
+
+
+@main.command()
+@click.option("--seeds", type=click.IntRange(min=2), default=20, help="number of seeds (20)")
+@click.option("--plain", type=click.IntRange(min=0), default=2, help="of them by plain fit too (2)")
+@click.option("--jobs", type=JOBS, help="processes (one per core)")
+@click.option("--output", type=_FileToWrite(), help="JSON file for the report")
+@click.option("--figure", type=_FileToWrite(), help="PNG file for the small figure")
+@click.option("--folder", type=FOLDER, help="where finished seeds are kept (the cache)")
+def reproduce(seeds, plain, jobs, output, figure, folder):
+    """Audit the post's claims; 1 if one leaves its bound."""
+    os.environ["KERAS_BACKEND"] = "jax"
+    from embedlens.experiments import verdict, verdict_figures
+
+    report = _measure(verdict.experiment(seeds, plain), output, jobs, folder)
+    print(verdict.as_text(report))
+    if figure:
+        verdict_figures.save(report, figure)
+        print(f"Written: {figure}")
+    sys.exit(1 if verdict.out_of_bound(report) else 0)
+
+
+@main.command()
+@click.argument("names", nargs=-1)
+def execute(names):
+    """Run chapters from their text, store the outputs."""
+    from embedlens.book import chapters
+
     try:
-        return reproduce(options)
+        chapters.execute_all(names)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+    except RuntimeError as error:
+        raise click.ClickException(str(error)) from error
+
+
+@main.command()
+@click.argument("target", type=_FileToWrite(), default="book/_static/movies-data.js")
+def pages(target):
+    """Train the model, write the data of the pages."""
+    from embedlens.book import pages
+    import embedlens.quiet  # noqa: F401
+
+    pages.write(target)
+    print(f"Written: {target}")
+
+
+@main.command()
+@click.argument("folder", type=FOLDER)
+def projector(folder):
+    """Write vectors for the Embedding Projector."""
+    from embedlens.book import pages
+    import embedlens.quiet  # noqa: F401
+
+    pages.write_projector(folder)
+    print(f"Written: {folder}/vectors.tsv, {folder}/metadata.tsv")
+
+
+@main.command()
+@click.argument("what", type=click.Choice(["book", "card"]), default="book")
+def pdf(what):
+    """Print the built book, or the card for links."""
+    from embedlens.book import pdf
+
+    try:
+        print(f"Written: {pdf.print_book() if what == 'book' else pdf.draw_card()}")
+    except FileNotFoundError as error:
+        raise click.ClickException(str(error)) from error
+
+
+@main.command()
+@click.argument("folder", type=FOLDER, required=False)
+def snapshot(folder):
+    """Rebuild and verify the embedded ratings."""
+    from embedlens.movielens.snapshot import rebuild
+
+    print(f"Rebuilt and verified in {rebuild.write(folder)}")
+
+
+def _by_environment(option, **settings):
+    variable = "EMBEDLENS_" + option.removeprefix("--").upper().replace("-", "_")
+    return click.option(option, envvar=variable, show_default=True, **settings)
+
+
+@main.command()
+@_by_environment("--address", help="HOST:PORT of host 0, the same on every host")
+@_by_environment("--hosts", type=click.IntRange(1), default=1, help="how many")
+@_by_environment("--host", type=click.IntRange(0), default=0, help="number of this one, from 0")
+@_by_environment("--sharded", is_flag=True, help="cut the tables by rows over the hosts")
+@_by_environment("--data", help="folder or zip file of a MovieLens release")
+@_by_environment("--seed", type=int, default=0)
+@_by_environment("--epochs", type=click.IntRange(1), default=2)
+@_by_environment("--batch-size", type=click.IntRange(1), default=32, help="of all hosts together")
+@_by_environment("--arrival-timeout", type=click.IntRange(1), default=300, help="seconds for all")
+@_by_environment("--peer-timeout", type=click.IntRange(1), default=30, help="until a host is dead")
+@_by_environment("--output", type=_FileToWrite(), help="JSON file that host 0 writes")
+@_by_environment("--weights", type=_FileToWrite(), help="npz file for the rows of this host")
+def distribute(**options):
+    """Train on several machines: once on each."""
+    os.environ["KERAS_BACKEND"] = "jax"
+    from embedlens import distributed
+
+    try:
+        distributed.run(**options)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+
+
+def _stored(name):
+    if not RESULTS.is_dir():
+        raise click.UsageError(f"no folder {RESULTS} here: name a file with --output")
+    return RESULTS / f"{name}.json"
+
+
+def _measure(experiment, output, jobs, folder):
+    from embedlens.experiments import runner
+
+    try:
+        report = experiment.run(folder, jobs)
     except KeyboardInterrupt:
-        print("\nInterrupted. Finished seeds are kept: the same command goes on from there.")
-        return 130
-
-
-def reproduce(options):
-    """Measure, judge, print and store; see `audit`."""
-    from embedlens import audit, figures
-
-    seeds = range(options.seeds)
-    folder = options.folder or audit.default_folder()
-    before = len(list(folder.glob("seed-*.json")))
-    print(f"{options.seeds} seeds; finished ones are kept in {folder}")
-    started = time.perf_counter()
-    measures = audit.collect(seeds, folder, jobs=options.jobs)
-    seconds = None if before else round(time.perf_counter() - started, 1)
-    comparison = audit.compare_with_plain_fit(seeds[: options.plain]) if options.plain else None
-    report = audit.report(measures, seconds, comparison)
-    assessments = audit.assess_all(measures)
-    print(figures.verdict_table(assessments).to_string(max_colwidth=60))
-    print(_speed(report, options.seeds))
-    if options.output:
-        options.output.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-        print(f"Written: {options.output}")
-    if options.figure:
-        figures.save_verdict(assessments, options.figure)
-        print(f"Written: {options.figure}")
-    left = [a.claim for a in assessments if not a.in_bound]
-    for claim in left:
-        print(f"Out of its bound of {claim.low:g} to {claim.high:g} ({claim.why}): {claim.id}")
-    return 1 if left else 0
-
-
-def _speed(report, n_seeds):
-    comparison, seconds = report["comparison"], report["seconds"]
-    lines = []
-    if seconds is not None:
-        lines.append(f"{n_seeds} seeds of all models: {seconds:.0f} s")
-    if comparison:
-        n_compared = len(comparison["seeds"])
-        ratio = comparison["plain_seconds"] / comparison["row_wise_seconds"]
-        lines.append(
-            f"plain fit: {comparison['plain_seconds'] / n_compared:.0f} s per seed for the post's "
-            f"three models; row-wise in the same process: {ratio:.1f} times faster, "
-            f"RMSE equal within {comparison['largest_difference']:.5f}"
-        )
-        if seconds is not None:
-            loop = comparison["plain_seconds"] / n_compared * n_seeds
-            lines.append(
-                f"plain fit in a loop over {n_seeds} seeds: {loop:.0f} s, "
-                f"{loop / seconds:.1f} times as long as all of ours"
-            )
-    return "\n".join(lines)
-
-
-def _parser():
-    parser = argparse.ArgumentParser(prog="python -m embedlens", description=__doc__)
-    subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
-    command = subparsers.add_parser("reproduce", help="audit every claim of the post")
-    command.add_argument(
-        "--seeds", type=commands.at_least(2), default=20, help="number of seeds (20)"
-    )
-    command.add_argument(
-        "--jobs", type=commands.at_least(1), default=-1, help="processes (one per core)"
-    )
-    command.add_argument(
-        "--plain",
-        type=commands.at_least(0),
-        default=2,
-        help="seeds to train by plain fit as well (2)",
-    )
-    command.add_argument("--output", type=commands.file_to_write, help="JSON file for the report")
-    command.add_argument(
-        "--figure", type=commands.file_to_write, help="PNG file for the small figure"
-    )
-    command.add_argument("--folder", type=Path, help="where finished seeds are kept")
-    return parser
+        print("\nInterrupted. Finished parts are kept: the same command goes on from there.")
+        sys.exit(130)
+    if output:
+        runner.write(report, output)
+        print(f"Written: {output}")
+    return report
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main(prog_name="python -m embedlens")

@@ -1,87 +1,19 @@
-"""Ratings: reading and checking them, dense ids, the split."""
+"""Ratings as models take them: dense ids, the split, inputs; and the tables of their movies."""
 
-import codecs
-from collections.abc import Callable
-import contextlib
-import csv
-from dataclasses import dataclass
-from functools import cache, partial
-from importlib import resources
-import io
-from pathlib import Path
+from functools import cache
 import warnings
-import zipfile
-import zlib
 
-from embedlens import releases
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
-RATINGS_COLUMNS = {"userId": "int64", "movieId": "int64", "rating": "float64"}
-TIME_COLUMN = {"timestamp": "int64"}
-MOVIES_COLUMNS = {"movieId": "int64", "title": "str", "genres": "str"}
-LOWEST_RATING, HIGHEST_RATING, RATING_STEP = 0.5, 5.0, 0.5
+from embedlens import movielens
+from embedlens.movielens import files
 
-DAT_SEPARATOR = "\x1f"  # in place of "::": pandas parses fast by a single character only
-ROWS_AT_A_TIME = 10**6
-
-
-@dataclass(frozen=True)
-class MovieLens:
-    """The two tables of a MovieLens release.
-
-    Attributes
-    ----------
-    ratings : pandas.DataFrame
-        userId, movieId (int64), rating (float64, stars from 0.5 to 5), in file order; if asked
-        for, timestamp (int64, seconds since 1970).
-    movies : pandas.DataFrame
-        movieId (int64), title, genres (str, separated by ``|``).
-    """
-
-    ratings: pd.DataFrame
-    movies: pd.DataFrame
-
-
-def load_movielens(source=None, timestamps=False):
-    """Read and check a MovieLens release.
-
-    Parameters
-    ----------
-    source : str or path-like, optional
-        The name of a release, ``"ml-1m"``, ``"ml-10m"``, ``"ml-25m"``, ``"ml-32m"`` or
-        ``"ml-latest-small"`` (of 2018): it is downloaded once, verified, and kept; see
-        `embedlens.releases.fetch` for its licence. Or a folder or zip file with ``ratings``
-        and ``movies`` as GroupLens publishes them: ``.csv`` or, where there is none of
-        these, ``.dat`` (fields separated by ``::``, no header). Default: the embedded
-        October 2016 ml-latest-small.
-    timestamps : bool, default False
-        Read when each rating was given as well; most chapters do not need it.
-
-    Returns
-    -------
-    MovieLens
-
-    Raises
-    ------
-    FileNotFoundError
-        If `source` or one of the two files does not exist.
-    OSError
-        If a release cannot be downloaded; the message says how to place it by hand.
-    ValueError
-        If a file cannot be used; the message names file, column and first bad rows.
-    """
-    with _files(_place(source)) as (ratings_file, movies_file):
-        movies = _read_table(movies_file, MOVIES_COLUMNS)
-        columns = RATINGS_COLUMNS | TIME_COLUMN if timestamps else RATINGS_COLUMNS
-        ratings = _read_table(ratings_file, columns)
-    _check_ids(ratings_file.name, ratings, ["userId", "movieId"])
-    _check_ids(movies_file.name, movies, ["movieId"])
-    _check_scale(ratings_file.name, ratings)
-    _check_pairs(ratings_file.name, ratings)
-    _check_unique(movies_file.name, movies, ["movieId"], "this movie is defined twice")
-    return MovieLens(ratings.reset_index(drop=True), movies.reset_index(drop=True))
+LOWEST_RATING, HIGHEST_RATING = files.LOWEST_RATING, files.HIGHEST_RATING
+RATING_STEP = files.RATING_STEP
+NO_GENRES = files.NO_GENRES  # what stands for a movie's genres where none is known
+MORE_THAN = 20  # The post keeps movies with more than 20 ratings.
+IDS = ["userIdDense", "movieIdDense"]
 
 
 def prepare(data):
@@ -89,7 +21,7 @@ def prepare(data):
 
     Parameters
     ----------
-    data : MovieLens
+    data : embedlens.movielens.MovieLens
 
     Returns
     -------
@@ -97,6 +29,11 @@ def prepare(data):
         One row per rating, in file order: userId, movieId, rating, title, genres,
         userIdDense and movieIdDense (int32, consecutive from 1; row 0 of an embedding
         stays unused). And timestamp, if it was read.
+
+    Raises
+    ------
+    ValueError
+        If no rating is left, an id is missing, or a movie is listed twice.
 
     Warns
     -----
@@ -109,20 +46,23 @@ def prepare(data):
     so that the numbers stay consecutive where the join loses ratings. On the 2016
     snapshot nothing is lost and both orders agree.
     """
-    unmatched = ~data.ratings["movieId"].isin(data.movies["movieId"])
+    rated, listed = (_present(table, "movieId") for table in (data.ratings, data.movies))
+    if listed.duplicated().any():
+        twice = _some(listed[listed.duplicated()].unique())
+        raise ValueError(f"the table of movies lists a movie twice ({twice}); keep one of each")
+    unmatched = ~rated.isin(listed)
     if unmatched.any():
-        lost = data.ratings.loc[unmatched, "movieId"]
-        first = ", ".join(map(str, lost.unique()[:5]))
+        lost = rated[unmatched]
         warnings.warn(
-            f"ratings.csv: {len(lost):,} of {len(unmatched):,} ratings name "
-            f"{lost.nunique():,} movies that movies.csv does not list "
-            f"(first: {first}); the join keeps them out",
+            f"{len(lost):,} of {len(unmatched):,} ratings name {lost.nunique():,} movies that "
+            f"the table of movies does not list (first: {_some(lost.unique())}); the join keeps "
+            "them out",
             stacklevel=2,
         )
+    if unmatched.all():
+        raise ValueError("no rated movie is in the table of movies: are both of one release?")
     joined = data.ratings.merge(data.movies, on="movieId", how="inner")
-    if joined.empty:
-        raise ValueError("ratings.csv: no rated movie is listed in movies.csv")
-    joined["userIdDense"] = dense_ids(joined["userId"])
+    joined["userIdDense"] = dense_ids(_present(joined, "userId"))
     joined["movieIdDense"] = dense_ids(joined["movieId"])
     return joined
 
@@ -134,25 +74,53 @@ def prepared(timestamps=False):
     Parameters
     ----------
     timestamps : bool, default False
-        As in `load_movielens`.
+        As in `embedlens.movielens.load`.
 
     Returns
     -------
     pandas.DataFrame
         As from `prepare`.
     """
-    return prepare(load_movielens(timestamps=timestamps))
+    return prepare(movielens.load(timestamps=timestamps))
 
 
 def dense_ids(ids):
-    """Number distinct ids from 1, in order of first appearance."""
+    """Number distinct ids from 1, in order of first appearance.
+
+    Parameters
+    ----------
+    ids : pandas.Series or array-like, shape (n,)
+        Numbers or names.
+
+    Returns
+    -------
+    numpy.ndarray of int32, shape (n,)
+
+    Raises
+    ------
+    ValueError
+        If an id is missing, or so large a float that two ids may have become one.
+    """
+    ids = ids if isinstance(ids, pd.Series) else pd.Series(ids)
+    _refuse_missing(ids, "ids")
+    if pd.api.types.is_float_dtype(ids.dtype) and (ids.abs() >= 2**53).any():
+        raise ValueError("ids from 2**53 on are floats: two may have become one; read them as int")
     codes, _ = pd.factorize(ids)
     return (codes + 1).astype("int32")
 
 
 def count_users_and_movies(ratings):
-    """Return the number of distinct users and of distinct movies in `ratings`."""
-    return int(ratings["userIdDense"].nunique()), int(ratings["movieIdDense"].nunique())
+    """Count the distinct users and the distinct movies in `ratings`.
+
+    On a whole frame, numbered by `prepare`, these are the sizes of the tables that a model
+    needs. Rows of a filtered frame keep their ids, and these may be larger than the counts:
+    count before you filter, or number anew with `dense_ids`.
+
+    Returns
+    -------
+    n_users, n_movies : int
+    """
+    return tuple(int(_present(ratings, column).nunique()) for column in IDS)
 
 
 def train_valid_split(ratings, seed, train_share=0.8):
@@ -170,235 +138,178 @@ def train_valid_split(ratings, seed, train_share=0.8):
     -------
     train, valid : pandas.DataFrame
         Disjoint; together they hold every row once.
+
+    Raises
+    ------
+    ValueError
+        If the share is none, or a part would be empty.
     """
     if not 0 < train_share < 1:
         raise ValueError(f"train_share must lie between 0 and 1, not {train_share}")
-    shuffled = np.random.default_rng(seed).permutation(len(ratings))
     n_train = int(train_share * len(ratings))
+    if not 0 < n_train < len(ratings):
+        raise ValueError(
+            f"{len(ratings):,} rows cannot be split with a train_share of {train_share}: "
+            "a part would be empty; take more rows or another share"
+        )
+    shuffled = np.random.default_rng(seed).permutation(len(ratings))
     return ratings.iloc[shuffled[:n_train]], ratings.iloc[shuffled[n_train:]]
 
 
+def check_ids(ratings, sizes):
+    """Check that tables of these sizes have a row for every id.
+
+    Without the check TensorFlow reads some row or zeros, and JAX the last row or NaN.
+
+    Parameters
+    ----------
+    ratings : pandas.DataFrame
+        With userIdDense and movieIdDense.
+    sizes : tuple of int
+        Number of users, number of movies: ids go from 1 to these.
+
+    Raises
+    ------
+    ValueError
+        If an id is missing, no whole number, below 1, or above the size.
+    """
+    for column, size, what in zip(IDS, sizes, ["users", "movies"], strict=True):
+        ids = _whole_numbers(ratings, column)
+        outside = ids[(ids < 1) | (ids > size)]
+        if len(outside):
+            raise ValueError(
+                f"{len(outside):,} of {len(ids):,} rows have a {column} outside 1 to {size:,}, the "
+                f"number of {what} (first: {_some(pd.unique(outside))}). Number the ids anew with "
+                "data.dense_ids, or give the sizes of the whole frame: call "
+                "data.count_users_and_movies before you filter"
+            )
+
+
 def inputs(ratings):
-    """Model input: int32 array of shape (n, 2), dense user id and dense movie id."""
-    return ratings[["userIdDense", "movieIdDense"]].to_numpy("int32")
+    """Model input: int32 array of shape (n, 2), dense user id and dense movie id.
+
+    Raises
+    ------
+    ValueError
+        If a column is absent, or an id missing, no whole number, or beyond int32.
+    """
+    return np.column_stack([_whole_numbers(ratings, column) for column in IDS])
 
 
 def targets(ratings):
-    """Model target: float32 array of shape (n, 1), the rating in stars."""
-    return ratings[["rating"]].to_numpy("float32")
+    """Model target: float32 array of shape (n, 1), the rating in stars.
+
+    Raises
+    ------
+    ValueError
+        If the column is absent, or a rating missing, infinite or no number.
+    """
+    stars = _numbers(ratings, "rating")
+    numbers = stars.to_numpy("float32")
+    _refuse(stars, ~np.isfinite(numbers), "rating are infinite")
+    return numbers[:, None]
 
 
 def cold_movies(train, valid):
     """Mark the rows of `valid` whose movie has no rating in `train` (bool array)."""
-    return ~valid["movieIdDense"].isin(train["movieIdDense"]).to_numpy()
+    known, asked = (_present(ratings, "movieIdDense") for ratings in (train, valid))
+    return ~asked.isin(known).to_numpy("bool")
 
 
-@dataclass(frozen=True)
-class _File:
-    name: str
-    open: Callable  # gives a binary stream; may be called again
-
-    @property
-    def is_dat(self):
-        return self.name.endswith(".dat")
-
-    @property
-    def first_line(self):
-        return 1 if self.is_dat else 2
-
-
-def _place(source):
-    if source is None:
-        return resources.files("embedlens.snapshot")
-    if isinstance(source, str) and source in releases.DIGESTS:
-        return releases.fetch(source)
-    return Path(source)
-
-
-@contextlib.contextmanager
-def _files(place):
-    """Find the files of ratings and of movies; they can be opened within the context."""
-    if place.is_dir():
-        found = {path.name: [path] for path in place.iterdir() if path.is_file()}
-        yield [_File(n, partial(found[n][0].open, "rb")) for n in _names(found, f"folder {place}")]
-        return
-    if not place.exists():
-        known = ", ".join(releases.DIGESTS)
-        raise FileNotFoundError(
-            f"{place}: no such folder or zip file, and no release known here ({known})"
-        )
-    try:
-        with zipfile.ZipFile(place) as archive:
-            found = {}
-            for member in archive.namelist():
-                found.setdefault(member.split("/")[-1], []).append(member)
-            names = _names(found, f"zip file {place}")
-            yield [_File(name, partial(archive.open, found[name][0])) for name in names]
-    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
-        raise ValueError(
-            f"{place}: not a zip file, or a damaged one ({error}); download it again"
-        ) from error
-
-
-def _names(found, place):
-    has_csv = "ratings.csv" in found or "movies.csv" in found
-    has_dat = "ratings.dat" in found or "movies.dat" in found
-    if not has_csv and not has_dat:
-        raise FileNotFoundError(f"ratings.csv, movies.csv: not in the {place}, nor as .dat")
-    names = ["ratings.csv", "movies.csv"] if has_csv else ["ratings.dat", "movies.dat"]
-    for name in names:
-        if name not in found:
-            raise FileNotFoundError(f"{name}: not in the {place}")
-        if len(found[name]) > 1:
-            stands = f"stands {len(found[name])} times in the {place}"
-            raise ValueError(f"{name}: {stands}: {', '.join(found[name])}")
-    return names
-
-
-def _read_table(file, columns):
-    """Read a table, indexed by line number."""
-    if file.is_dat:
-        file = _with_one_separator(file)
-    try:
-        with file.open() as stream:
-            _check_first_lines(file, stream, columns)
-        with file.open() as stream:
-            table = _parse(file, stream, columns)
-    except (ValueError, OverflowError, csv.Error):
-        table = _read_again(file, columns)
-    if table.empty:
-        raise ValueError(f"{file.name}: there is a header but no row")
-    table.index += file.first_line
-    return table
-
-
-def _with_one_separator(file):
-    """Give a .dat file in UTF-8, with a separator of one character, as pandas needs it."""
-    with file.open() as stream:
-        content = stream.read()
-    try:
-        content.decode()
-    except UnicodeDecodeError:
-        content = content.decode("iso-8859-1").encode()  # as in ml-1m
-    content = content.replace(b"::", DAT_SEPARATOR.encode())
-    return _File(file.name, partial(io.BytesIO, content))
-
-
-def _parts(file, stream, columns, dtype):
-    """Parse a million rows at a time."""
-    options = {"dtype": dtype, "keep_default_na": False, "skip_blank_lines": False}
-    if file.is_dat:
-        names = _dat_columns(columns)
-        options |= {"sep": DAT_SEPARATOR, "quoting": csv.QUOTE_NONE, "header": None, "names": names}
-    return pd.read_csv(stream, chunksize=ROWS_AT_A_TIME, **options)
-
-
-def _dat_columns(columns):
-    return [*(columns | TIME_COLUMN)] if "rating" in columns else list(columns)
-
-
-def _check_first_lines(file, stream, columns):
-    options = {"delimiter": DAT_SEPARATOR, "quoting": csv.QUOTE_NONE} if file.is_dat else {}
-    with io.TextIOWrapper(stream, "utf-8-sig", newline="") as text:
-        rows = csv.reader(text, **options)
-        header = _dat_columns(columns) if file.is_dat else next(rows, [])
-        first = next(rows, [])
-    missing = [column for column in columns if column not in header]
-    if missing:
-        raise ValueError(
-            f"{file.name}: column {', '.join(missing)} is missing; found {', '.join(header)}"
-        )
-    if len(first) > len(header):  # pandas would take the first field for an index
-        expected = f"Expected {len(header)} fields in line {file.first_line}"
-        raise ValueError(f"{file.name}: {expected}, saw {len(first)}")
-
-
-def _parse(file, stream, columns):
-    with _parts(file, stream, columns, dtype=columns) as parts:
-        shown = tqdm(parts, desc=f"reading {file.name}", unit=" million rows", delay=2)
-        return pd.concat([part[list(columns)] for part in shown])
-
-
-def _read_again(file, columns):
-    """Say what is wrong with a file. Blank lines at its end are not: give its table then."""
-    content = _text(file)
-    try:
-        _check_first_lines(file, io.BytesIO(content), columns)
-        try:
-            return _parse(file, io.BytesIO(content), columns)
-        except (ValueError, OverflowError) as error:
-            if isinstance(error, pd.errors.ParserError):
-                raise
-            with _parts(file, io.BytesIO(content), columns, dtype="str") as parts:
-                _explain_numbers(file, parts, columns)
-            raise
-    except (pd.errors.ParserError, csv.Error) as error:
-        raise ValueError(f"{file.name}: {error}") from error
-
-
-def _text(file):
-    with file.open() as stream:
-        content = stream.read().removeprefix(codecs.BOM_UTF8)
-    try:
-        content.decode()
-    except UnicodeDecodeError as error:
-        line = content[: error.start].count(b"\n") + 1
-        message = f"{file.name}: line {line} is not UTF-8; save the file as UTF-8"
-        raise ValueError(message) from error
-    content = content.rstrip()
-    if not content:
-        raise ValueError(f"{file.name}: the file is empty")
-    return content
-
-
-def _explain_numbers(file, parts, columns):
-    bad = {column: [] for column, dtype in columns.items() if dtype != "str"}
-    for part in parts:
-        part.index += file.first_line
-        for column, rows in bad.items():
-            numbers = pd.to_numeric(part[column], errors="coerce")
-            wrong = numbers.isna()
-            if columns[column] == "int64":
-                wrong |= (numbers % 1 != 0) | (numbers.abs() >= 2**63)
-            rows.append(part.loc[wrong, [column]])
-    for column, rows in bad.items():
-        wanted = "a whole number" if columns[column] == "int64" else "a number"
-        _raise_for(file.name, pd.concat(rows), f"not {wanted}")
-
-
-def _check_ids(name, table, columns):
-    for column in columns:
-        bad = table.loc[table[column] < 1, [column]]
-        _raise_for(name, bad, "an id must be 1 or more")
-
-
-def _check_scale(name, ratings):
-    rating = ratings["rating"]
-    on_scale = rating.between(LOWEST_RATING, HIGHEST_RATING) & (rating % RATING_STEP == 0)
-    reason = f"not on the scale of {LOWEST_RATING} to {HIGHEST_RATING} in steps of {RATING_STEP}"
-    _raise_for(name, ratings.loc[~on_scale, ["rating"]], reason)
-
-
-def _check_pairs(name, ratings):
-    # Equal pairs give equal numbers. To sort these takes a fifth of the time of `duplicated`,
-    # which then need not look at most files.
-    numbers = np.sort((ratings["userId"].to_numpy() << 32) + ratings["movieId"].to_numpy())
-    if (numbers[1:] == numbers[:-1]).any():
-        reason = "this user rated this movie twice"
-        _check_unique(name, ratings, ["userId", "movieId"], reason)
-
-
-def _check_unique(name, table, columns, reason):
-    _raise_for(name, table.loc[table.duplicated(columns), columns], reason)
-
-
-def _raise_for(name, bad, reason, most=3):
-    """Raise if there are bad rows, indexed by line number."""
-    if bad.empty:
-        return
-    shown = "; ".join(
-        f"line {line}: " + ", ".join(f"{column} {row[column]!s:.40}" for column in bad)
-        for line, row in bad.head(most).astype(object).iterrows()
+def movie_table(ratings):
+    """One row per movie: movieIdDense (index), title, genres, mean rating, n_ratings."""
+    _present(ratings, "movieIdDense")
+    for column in ("title", "genres", "rating"):
+        _column(ratings, column)
+    return ratings.groupby("movieIdDense").agg(
+        title=("title", "first"),
+        genres=("genres", "first"),
+        rating=("rating", "mean"),
+        n_ratings=("rating", "size"),
     )
-    more = f" and {len(bad) - most:,} more" if len(bad) > most else ""
-    raise ValueError(f"{name}, column {', '.join(bad)}: {reason} ({shown}{more})")
+
+
+def genre_table(movies):
+    """Tell which movie has which genre.
+
+    Parameters
+    ----------
+    movies : pandas.DataFrame
+        With a column genres, separated by ``|``, as from `movie_table`.
+
+    Returns
+    -------
+    pandas.DataFrame of int64
+        A row for each row of `movies`, with its index; a column of 0 and 1 for each genre, in
+        alphabetical order. `NO_GENRES` is none: such a movie is a row of zeros.
+    """
+    genres = _column(movies, "genres").astype("str").fillna("")
+    if not (genres != "").any():
+        return pd.DataFrame(index=movies.index, dtype="int64")
+    return genres.str.get_dummies("|").drop(columns=NO_GENRES, errors="ignore").astype("int64")
+
+
+def years(titles):
+    """Year at the end of each title, the first of a span: float64, NaN where there is none."""
+    found = titles.astype("str").str.extract(r"\(([0-9]{4})[^()]*\)\s*$", expand=False)
+    return found.astype("float64")
+
+
+def often_rated(movies):
+    """The movies that the post's tables choose from: more than 20 ratings."""
+    return movies[_column(movies, "n_ratings") > MORE_THAN]
+
+
+def _column(frame, column):
+    if column not in frame:
+        found = ", ".join(map(str, frame.columns))
+        raise ValueError(f"column {column} is missing; found {found}. See data.prepare")
+    return frame[column]
+
+
+def _present(frame, column):
+    """Give a column, in which nothing may be missing."""
+    values = _column(frame, column)
+    _refuse_missing(values, column)
+    return values
+
+
+def _refuse_missing(values, name):
+    _refuse(values, values.isna().to_numpy("bool"), f"{name} are missing")
+
+
+def _refuse(values, bad, what):
+    """Raise if there are bad values, with their number and the first rows by index."""
+    if bad.any():
+        rows = _some(values.index[bad])
+        raise ValueError(
+            f"{bad.sum():,} of {len(bad):,} values of {what} (rows {rows}); mend or drop these rows"
+        )
+
+
+def _numbers(frame, column):
+    """Give a column of numbers, none of them missing."""
+    values = _present(frame, column).infer_objects()
+    if not len(values):  # a new frame has columns of dtype object
+        return values.astype("int32")
+    is_number = pd.api.types.is_numeric_dtype(values.dtype)
+    if not is_number or pd.api.types.is_bool_dtype(values.dtype):
+        raise ValueError(f"column {column} holds {values.dtype}, not numbers")
+    return values
+
+
+def _whole_numbers(frame, column):
+    """Give ids as an array of int32."""
+    values = _numbers(frame, column)
+    numbers = values.to_numpy()
+    if numbers.dtype.kind not in "iu":
+        numbers = values.to_numpy("float64")
+        _refuse(values, numbers != np.floor(numbers), f"{column} are no whole numbers")
+    limits = np.iinfo("int32")
+    beyond = (numbers > limits.max) | (numbers < limits.min)
+    _refuse(values, beyond, f"{column} are beyond int32")
+    return numbers.astype("int32", copy=False)
+
+
+def _some(values, most=5):
+    return ", ".join(map(str, values[:most])) + ", ..." * (len(values) > most)

@@ -4,9 +4,10 @@ A user's mood, the page of movies that was on the screen, a change of taste: wha
 ratings given within a minute have something in common that a bias per user does not see.
 """
 
-from embedlens import data
 import numpy as np
 import pandas as pd
+
+from embedlens import data
 
 SCALES = (10, 60, 600, 3600, 86_400, 2_592_000)  # seconds: from ten seconds to thirty days
 PULL = 2.0  # counts like so many ratings as expected

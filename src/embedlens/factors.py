@@ -5,8 +5,6 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-MORE_THAN = 20  # The post keeps movies with more than 20 ratings.
-
 
 @dataclass(frozen=True)
 class Components:
@@ -42,10 +40,19 @@ def principal_components(matrix, centre=False):
     -------
     Components
         The sign of a component is arbitrary; see `orient`.
+
+    Raises
+    ------
+    ValueError
+        If the matrix is empty, zero, or holds an entry that is not finite.
     """
     matrix = np.asarray(matrix, dtype="float64")
+    if matrix.ndim != 2 or not matrix.size or not np.isfinite(matrix).all():
+        raise ValueError(f"no components of a matrix of shape {matrix.shape}, or not all finite")
     if centre:
         matrix = matrix - matrix.mean(axis=0)
+    if not matrix.any():
+        raise ValueError("all rows are equal, or zero: there is no component")
     left, singular, axes = np.linalg.svd(matrix, full_matrices=False)
     return Components(left * singular, axes, singular**2 / np.sum(singular**2))
 
@@ -56,23 +63,9 @@ def orient(scores, reference):
 
 
 def sign(scores, reference):
-    """1 if `scores` rise with `reference` (both of shape (n,)), else -1."""
-    return 1 if np.corrcoef(scores, reference)[0, 1] >= 0 else -1
-
-
-def movie_table(ratings):
-    """One row per movie: movieIdDense (index), title, genres, mean rating, n_ratings."""
-    return ratings.groupby("movieIdDense").agg(
-        title=("title", "first"),
-        genres=("genres", "first"),
-        rating=("rating", "mean"),
-        n_ratings=("rating", "size"),
-    )
-
-
-def years(titles):
-    """Year at the end of each title, the first of a span: float64, NaN where there is none."""
-    return titles.str.extract(r"\((\d{4})[^()]*\)\s*$", expand=False).astype("float64")
+    """-1 if `scores` fall where `reference` rises (both of shape (n,)), else 1."""
+    scores, reference = np.asarray(scores, "float64"), np.asarray(reference, "float64")
+    return -1 if (scores - scores.mean()) @ (reference - reference.mean()) < 0 else 1
 
 
 def join_components(movies, scores, off_by_one=False, n_components=3):
@@ -81,7 +74,7 @@ def join_components(movies, scores, off_by_one=False, n_components=3):
     Parameters
     ----------
     movies : pandas.DataFrame
-        As from `movie_table`: indexed by dense id, from 1.
+        As from `data.movie_table`: indexed by dense id, from 1.
     scores : numpy.ndarray, shape (n_movies + 1, dim)
         Row 0 belongs to the unused id 0, row i to the movie with dense id i.
     off_by_one : bool, default False
@@ -99,11 +92,6 @@ def join_components(movies, scores, off_by_one=False, n_components=3):
     return movies.join(coordinates)
 
 
-def often_rated(movies):
-    """The movies that the post's tables choose from: more than 20 ratings."""
-    return movies[movies["n_ratings"] > MORE_THAN]
-
-
 def movie_before(titles, movies):
     """For each title, the movie with the dense id before: what the post's row describes.
 
@@ -111,7 +99,7 @@ def movie_before(titles, movies):
     ----------
     titles : iterable of str
     movies : pandas.DataFrame
-        As from `movie_table`.
+        As from `data.movie_table`.
 
     Returns
     -------
@@ -151,11 +139,21 @@ def correlation_by_shift(rows, places, reference):
         Entry d: the correlation when each entry gets the row d places before its own,
         around the end of the table. 0 is the correct join, 1 the post's. The others say
         what chance makes of a wrong join: see `p_value`.
+
+    Raises
+    ------
+    ValueError
+        If `reference`, or what a shift joins to it, has no two different values.
     """
+    if len(reference) < 2 or np.ptp(reference) == 0:
+        raise ValueError("a correlation needs two different values of the reference")
     joined = _joined_by_shift(np.asarray(rows, "float64"), places)
     joined -= joined.mean(axis=1, keepdims=True)
     reference = np.asarray(reference, "float64") - np.mean(reference)
-    return joined @ reference / (np.linalg.norm(joined, axis=1) * np.linalg.norm(reference))
+    lengths = np.linalg.norm(joined, axis=1)
+    if not lengths.all():
+        raise ValueError(f"shift {lengths.argmin()} joins equal values alone")
+    return joined @ reference / (lengths * np.linalg.norm(reference))
 
 
 def found_by_shift(rows, places, lowest, highest, n=10):

@@ -11,9 +11,10 @@ them towards the average user of the training. Without ratings they are the aver
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from embedlens import data
 import numpy as np
 import pandas as pd
+
+from embedlens import data, recommend
 
 RIDGE = {"vector": 10.0, "bias": 3.0, "clip": 0.1}
 
@@ -82,22 +83,19 @@ def space_of(model, ids=None, user_ids=None):
     -------
     Space
         In float64.
+
+    Raises
+    ------
+    ValueError
+        If the model has no row for an id, or there is no movie or no user left.
     """
-    movies, movie_biases, users, user_biases = (
-        layer.get_weights()[0].astype("float64")
-        for layer in (
-            model.movie_embedding,
-            model.movie_bias,
-            model.user_embedding,
-            model.user_bias,
-        )
-    )
-    ids = np.arange(1, len(movies)) if ids is None else np.sort(np.asarray(ids, dtype=int))
-    known = slice(1, None) if user_ids is None else np.asarray(user_ids, dtype=int)
+    users, movies, user_biases, movie_biases = recommend.weights_of(model)
+    ids = _ids("movie", ids, len(movies))
+    known = _ids("user", user_ids, len(users))
     return Space(
         ids,
         movies[ids],
-        movie_biases[ids, 0],
+        movie_biases[ids],
         users[known].mean(axis=0),
         float(user_biases[known].mean()),
         model.min_rating,
@@ -111,7 +109,7 @@ def fold_in(space, ratings, ridge=RIDGE):
     Parameters
     ----------
     space : Space
-    ratings : mapping or iterable of pairs
+    ratings : mapping, pandas.Series or iterable of pairs
         Dense id of a movie and its stars, 0.5 to 5 in steps of 0.5. May be empty.
     ridge : dict
         `vector` and `bias`: penalty on the squared distance from the average user, in
@@ -125,7 +123,8 @@ def fold_in(space, ratings, ridge=RIDGE):
     Raises
     ------
     ValueError
-        If a movie is unknown or given twice, or a rating is off the scale.
+        If a movie is unknown or given twice, a rating is off the scale, or the scale has no
+        width.
 
     Notes
     -----
@@ -144,7 +143,7 @@ def fold_in(space, ratings, ridge=RIDGE):
     the model itself        0.867
     ======================  =============  =========  =====  =====
 
-    `recommended.choose_ridge` chooses penalties without validation ratings, for chapter 12.
+    Chapter 12 chooses penalties without validation ratings.
 
     So most of the gain is bias; the vectors add to it where there are many ratings. For new
     users penalties on the vector of 5 to 10 were best (2: 0.840, 30: 0.839), while trained
@@ -276,8 +275,18 @@ def rank(space, user, n=10, by="predicted", ridge=RIDGE):
     return ranked.head(n).reset_index(drop=True)
 
 
+def _ids(name, ids, n_rows):
+    """Rising dense ids, all of them by default; each must have a row."""
+    ids = np.arange(1, n_rows) if ids is None else np.sort(np.asarray(ids, dtype=int))
+    if not len(ids) or ids[0] < 1 or ids[-1] >= n_rows:
+        raise ValueError(f"{name} ids must lie between 1 and {n_rows - 1:,}, one at least")
+    return ids
+
+
 def _checked(space, ratings):
-    pairs = list(ratings.items() if isinstance(ratings, Mapping) else ratings)
+    pairs = list(ratings.items() if isinstance(ratings, Mapping | pd.Series) else ratings)
+    if not space.low < space.high:
+        raise ValueError(f"a scale of {space.low} to {space.high} stars has no width")
     row_of = {movie: row for row, movie in enumerate(space.ids.tolist())}
     seen = set()
     for movie, stars in pairs:
@@ -285,8 +294,8 @@ def _checked(space, ratings):
             raise ValueError(f"movie {movie} is not among the {len(row_of):,} movies")
         if movie in seen:
             raise ValueError(f"movie {movie} is rated twice")
-        steps = (stars - space.low) / data.RATING_STEP
-        if not space.low <= stars <= space.high or steps % 1:
+        on_scale = not pd.isna(stars) and space.low <= stars <= space.high
+        if not on_scale or (stars - space.low) / data.RATING_STEP % 1:
             raise ValueError(
                 f"movie {movie}: {stars} is not on the scale of {space.low} to {space.high} "
                 f"in steps of {data.RATING_STEP}"

@@ -1,11 +1,82 @@
-"""The post's two models, and what grew from them. Chapters 2, 3, 7, 9 and 11."""
+"""The models of the book and its own layer, in the order of the chapters."""
+
+import contextlib
+import functools
+import inspect
+from types import MappingProxyType
 
 import keras
 from keras import ops
 import numpy as np
 
+from embedlens import data
 
-@keras.saving.register_keras_serializable(package="embedlens")
+
+def savable(cls):
+    """Let Keras save, load and clone a model or layer: it notes what it was made with.
+
+    Keras notes this for layers whose arguments are numbers or strings, but not for models.
+    Put ``@savable`` above the class. Arguments may also be NumPy numbers and arrays, and
+    classes of layers. Besides,
+
+    - arguments are checked by their names: numbers of rows and columns, dropout, penalties,
+      the ends of the scale, and pairs of ids;
+    - ``dtype``, if given, is also that of the layers that the constructor makes;
+    - input reaches the layers as it is: under mixed precision Keras would first round
+      it to 16 bits, and with it all ids above 2,048 that come as floats.
+
+    Parameters
+    ----------
+    cls : type
+        A keras.Model or keras.layers.Layer. Its constructor names all its arguments but
+        ``**kwargs``, or passes them all on, as ``*args, **kwargs``, to that of its parent.
+
+    Returns
+    -------
+    type
+        The class itself. Its constructor raises ValueError for arguments that cannot be.
+    """
+    make = cls.__init__
+    signature = inspect.signature(make)
+    passes_on = any(p.kind == p.VAR_POSITIONAL for p in signature.parameters.values())
+    if passes_on and len(signature.parameters) > 3:
+        raise TypeError(f"{cls.__name__}: name all arguments of the constructor in place of *args")
+
+    @functools.wraps(make)
+    def init(self, *args, **kwargs):
+        if passes_on:
+            with _precision(kwargs.get("dtype")):
+                make(self, *args, **kwargs)
+            return
+        bound = signature.bind(self, *args, **kwargs)
+        bound.apply_defaults()
+        given = dict(list(bound.arguments.items())[1:])  # without self
+        given |= given.pop("kwargs", {})
+        given = {k: v.item() if isinstance(v, np.generic) else v for k, v in given.items()}
+        _check_arguments(given)
+        with _precision(given.get("dtype")):
+            make(self, **given)
+        self.autocast = False
+        self._made_with = MappingProxyType(given)  # a dict would be tracked as a state
+
+    def get_config(self):
+        if type(self).__init__ is not init:
+            raise NotImplementedError(
+                f"{type(self).__name__} has a constructor of its own: put @savable above the "
+                "class, and Keras can save it"
+            )
+        noted = {name: _written(value) for name, value in self._made_with.items()}
+        return {**noted, **keras.layers.Layer.get_config(self)}
+
+    def from_config(cls, config):
+        return cls(**{name: _read(value) for name, value in config.items()})
+
+    init.__signature__ = signature  # Keras asks for it in two ways
+    cls.__init__, cls.get_config, cls.from_config = init, get_config, classmethod(from_config)
+    return keras.saving.register_keras_serializable(package="embedlens")(cls)
+
+
+@savable
 class SimpleDot(keras.Model):
     """Predict a rating as the dot product of a user vector and a movie vector.
 
@@ -56,7 +127,7 @@ class SimpleDot(keras.Model):
         return ops.sum(product, axis=-1, keepdims=True)
 
 
-@keras.saving.register_keras_serializable(package="embedlens")
+@savable
 class DotWithBias(keras.Model):
     """Add a bias per user and per movie, and keep predictions inside the scale.
 
@@ -108,7 +179,7 @@ class DotWithBias(keras.Model):
         return score * (self.max_rating - self.min_rating) + self.min_rating
 
 
-@keras.saving.register_keras_serializable(package="embedlens")
+@savable
 class BiasOnly(keras.Model):
     """Predict from a bias per user and per movie alone: `DotWithBias` without its vectors.
 
@@ -138,6 +209,55 @@ class BiasOnly(keras.Model):
 
 
 @keras.saving.register_keras_serializable(package="embedlens")
+class SimpleEmbedding(keras.layers.Layer):
+    """Look rows up in a weight matrix, as ``keras.layers.Embedding`` does.
+
+    Parameters
+    ----------
+    input_dim : int
+        Number of rows: the largest id plus one.
+    output_dim : int
+        Length of a row.
+    embeddings_initializer : str or keras.initializers.Initializer
+        Default: U(-0.05, 0.05), which the post's own layer falls back to as well.
+
+    Notes
+    -----
+    Input: integer ids of any shape, also as floats. Output: floats of the layer's precision,
+    that shape plus ``(output_dim,)``.
+    The post's layer (section on the embedding layer) works for input length 1 only.
+    """
+
+    def __init__(self, input_dim, output_dim, embeddings_initializer="uniform", **kwargs):
+        super().__init__(autocast=False, **kwargs)  # rounds no ids
+        self.input_dim = input_dim
+        self.output_dim = output_dim
+        self.embeddings_initializer = keras.initializers.get(embeddings_initializer)
+
+    def build(self, input_shape):
+        self.embeddings = self.add_weight(
+            name="embeddings",
+            shape=(self.input_dim, self.output_dim),
+            initializer=self.embeddings_initializer,
+        )
+
+    def call(self, ids):
+        rows = ops.take(self.embeddings, ops.cast(ids, "int32"), axis=0)
+        return ops.cast(rows, self.compute_dtype)
+
+    def compute_output_shape(self, input_shape):
+        return (*input_shape, self.output_dim)
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "input_dim": self.input_dim,
+            "output_dim": self.output_dim,
+            "embeddings_initializer": keras.initializers.serialize(self.embeddings_initializer),
+        }
+
+
+@savable
 class PenalisedDotWithBias(DotWithBias):
     """`DotWithBias` with a price on long vectors and large biases, instead of dropout.
 
@@ -178,11 +298,187 @@ class PenalisedDotWithBias(DotWithBias):
                 (self.bias_penalty, [self.user_bias(users), self.movie_bias(movies)]),
             ]:
                 for rows in tables:
-                    self.add_loss(penalty * ops.mean(ops.sum(rows**2, axis=-1)))
+                    squares = ops.cast(rows, "float32") ** 2
+                    self.add_loss(penalty * ops.mean(ops.sum(squares, axis=-1)))
         return super().call(x, training=training)
 
 
-@keras.saving.register_keras_serializable(package="embedlens")
+@savable
+class Biases(keras.Model):
+    """A bias per user and per movie in a sigmoid: what all contestants share.
+
+    Parameters
+    ----------
+    n_users, n_movies : int
+        The tables have one row more: ids start at 1 and row 0 stays unused.
+    bias_penalty : float
+        Weight of the mean squared bias of the rows that were looked up.
+    embedding : type, default keras.layers.Embedding
+        The layer class; `OneHotDense` does the same the long way.
+
+    Notes
+    -----
+    Input: integers of shape (n, 2), dense user id and dense movie id.
+    Output: float32 of shape (n, 1), in stars. A subclass adds an `interaction`.
+    """
+
+    def __init__(
+        self, n_users, n_movies, bias_penalty=0.0, embedding=keras.layers.Embedding, **kwargs
+    ):
+        super().__init__(**kwargs)
+        self.bias_penalty = bias_penalty
+        self.user_bias = embedding(n_users + 1, 1, name="user_bias")
+        self.movie_bias = embedding(n_movies + 1, 1, name="movie_bias")
+
+    def interaction(self, users, movies, training):
+        return 0.0
+
+    def price(self, weight, rows):
+        squares = ops.cast(rows, "float32") ** 2
+        self.add_loss(weight * ops.mean(ops.sum(squares, axis=-1)))
+
+    def call(self, x, training=False):
+        users, movies = x[:, 0], x[:, 1]
+        user_bias, movie_bias = self.user_bias(users), self.movie_bias(movies)
+        if training:
+            self.price(self.bias_penalty, user_bias)
+            self.price(self.bias_penalty, movie_bias)
+        score = user_bias + movie_bias + self.interaction(users, movies, training)
+        scale = data.HIGHEST_RATING - data.LOWEST_RATING
+        return data.LOWEST_RATING + scale * ops.sigmoid(score)
+
+
+@savable
+class OneHotDense(keras.layers.Layer):
+    """Make one-hot vectors of ids and multiply them by a matrix of weights.
+
+    Parameters
+    ----------
+    input_dim : int
+        Ids run from 0 to ``input_dim - 1``.
+    output_dim : int
+        Length of the result for each id.
+
+    Notes
+    -----
+    Takes the place of keras.layers.Embedding, and does what it does the long way.
+    """
+
+    def __init__(self, input_dim, output_dim, **kwargs):
+        super().__init__(**kwargs)
+        self.input_dim = input_dim
+        self.dense = keras.layers.Dense(output_dim, use_bias=False, kernel_initializer="uniform")
+
+    def build(self, shape):
+        self.dense.build((*shape, self.input_dim))
+
+    def call(self, ids):
+        return self.dense(ops.one_hot(ops.cast(ids, "int32"), self.input_dim))
+
+
+@savable
+class OneHotNetwork(Biases):
+    """Add hidden layers on the one-hot vectors of user and movie.
+
+    Parameters
+    ----------
+    n_users, n_movies, bias_penalty, embedding
+        As in `Biases`.
+    units : int
+        Width of each hidden layer.
+    layers : int, default 1
+        Hidden layers.
+    penalty : float
+        As `bias_penalty`, for the rows of the first hidden layer's weights; of the other
+        layers' weights it is the whole sum of squares that pays.
+    """
+
+    def __init__(
+        self,
+        n_users,
+        n_movies,
+        units,
+        layers=1,
+        penalty=0.0,
+        bias_penalty=0.0,
+        embedding=keras.layers.Embedding,
+        **kwargs,
+    ):
+        super().__init__(n_users, n_movies, bias_penalty, embedding, **kwargs)
+        self.penalty = penalty
+        self.user_rows = embedding(n_users + 1, units, name="user_rows")
+        self.movie_rows = embedding(n_movies + 1, units, name="movie_rows")
+        self.offset = self.add_weight(shape=(units,), initializer="zeros")
+        priced = {"kernel_regularizer": keras.regularizers.L2(penalty)}
+        self.more = [keras.layers.Dense(units, "relu", **priced) for _ in range(layers - 1)]
+        self.end = keras.layers.Dense(1, use_bias=False, **priced)
+
+    def interaction(self, users, movies, training):
+        user_rows, movie_rows = self.user_rows(users), self.movie_rows(movies)
+        if training:
+            self.price(self.penalty, user_rows)
+            self.price(self.penalty, movie_rows)
+        hidden = ops.relu(user_rows + movie_rows + self.offset)
+        for layer in self.more:
+            hidden = layer(hidden)
+        return self.end(hidden)
+
+
+@savable
+class EmbeddingNetwork(Biases):
+    """Add hidden layers on the embeddings of user and movie: concatenated, or multiplied.
+
+    Parameters
+    ----------
+    n_users, n_movies, bias_penalty
+        As in `Biases`.
+    dim : int
+        Length of the embeddings.
+    product : bool, default False
+        Multiply the two embeddings entry by entry, instead of concatenating them.
+    units, layers
+        As in `OneHotNetwork`.
+    penalty : float
+        As in `OneHotNetwork`, for the embeddings and all layers.
+    """
+
+    def __init__(
+        self,
+        n_users,
+        n_movies,
+        dim,
+        units,
+        layers=1,
+        penalty=0.0,
+        bias_penalty=0.0,
+        product=False,
+        **kwargs,
+    ):
+        super().__init__(n_users, n_movies, bias_penalty, **kwargs)
+        self.product = product
+        self.penalty = penalty
+        self.user_vectors = keras.layers.Embedding(n_users + 1, dim, name="user_vectors")
+        self.movie_vectors = keras.layers.Embedding(n_movies + 1, dim, name="movie_vectors")
+        priced = {"kernel_regularizer": keras.regularizers.L2(penalty)}
+        self.hidden = [keras.layers.Dense(units, "relu", **priced) for _ in range(layers)]
+        self.end = keras.layers.Dense(1, use_bias=False, **priced)
+
+    def interaction(self, users, movies, training):
+        user_vectors = self.user_vectors(users)
+        movie_vectors = self.movie_vectors(movies)
+        if training:
+            self.price(self.penalty, user_vectors)
+            self.price(self.penalty, movie_vectors)
+        if self.product:
+            hidden = user_vectors * movie_vectors
+        else:
+            hidden = ops.concatenate([user_vectors, movie_vectors], axis=-1)
+        for layer in self.hidden:
+            hidden = layer(hidden)
+        return self.end(hidden)
+
+
+@savable
 class AutoRec(keras.Model):
     """An autoencoder of rating vectors: give back what is known, and so guess the rest.
 
@@ -215,6 +511,7 @@ class AutoRec(keras.Model):
         return self.decoder(self.encoder(self.hide(x, training=training)))
 
 
+@keras.saving.register_keras_serializable(package="embedlens")
 def masked_mse(truth, prediction):
     """Mean squared error where there is a rating; NaN in `truth` says that there is none."""
     rated = ops.isfinite(truth)
@@ -223,6 +520,46 @@ def masked_mse(truth, prediction):
     return ops.sum(error**2) / ops.maximum(count, 1)
 
 
+@savable
+class GoesWith(keras.Model):
+    """Score how well a movie goes with a context: a user who watched it, a genre that it has.
+
+    Parameters
+    ----------
+    n_contexts, n_movies : int
+        The tables have one row more: ids start at 1 and row 0 stays unused.
+    dim : int, default 16
+        Length of the vectors.
+    penalty : float, default 0
+        Weight of the mean squared length, over a batch, of the vectors that were looked up.
+
+    Notes
+    -----
+    Input: integers of shape (n, 2), id of the context and dense id of the movie.
+    Output: float32 of shape (n, 1), the log odds that the two go together. Not in the post.
+    """
+
+    def __init__(self, n_contexts, n_movies, dim=16, penalty=0.0, **kwargs):
+        super().__init__(**kwargs)
+        self.penalty = penalty
+        self.context_embedding = keras.layers.Embedding(
+            n_contexts + 1, dim, name="context_embedding"
+        )
+        self.movie_embedding = keras.layers.Embedding(n_movies + 1, dim, name="movie_embedding")
+        self.movie_bias = keras.layers.Embedding(n_movies + 1, 1, name="movie_bias")
+
+    def call(self, x, training=False):
+        contexts = self.context_embedding(x[:, 0])
+        movies = self.movie_embedding(x[:, 1])
+        if training:
+            for rows in (contexts, movies):
+                squares = ops.cast(rows, "float32") ** 2
+                self.add_loss(self.penalty * ops.mean(ops.sum(squares, axis=-1)))
+        dot = ops.sum(contexts * movies, axis=-1, keepdims=True)
+        return dot + self.movie_bias(x[:, 1])
+
+
+@savable
 class DotWithFeedback(keras.Model):
     """SVD++ both ways: users are also what they rated, movies also who rated them.
 
@@ -281,25 +618,24 @@ class DotWithFeedback(keras.Model):
         self.own_penalty = [vector_penalty] * dim + [bias_penalty]
         self.feedback_penalty = [feedback_penalty] * dim + [feedback_bias_penalty]
         self.total_penalty = [total_penalty] * dim + [0.0]
-        self.user_table = keras.layers.Embedding(n_users + 1, dim + 1)
-        self.movie_table = keras.layers.Embedding(n_movies + 1, dim + 1)
-        self.rated_table = keras.layers.Embedding(n_movies + 1, dim + 1) if sides > 0 else None
-        self.rater_table = keras.layers.Embedding(n_users + 1, dim + 1) if sides > 1 else None
+        self.user_table = keras.layers.Embedding(n_users + 1, dim + 1, name="user_table")
+        self.movie_table = keras.layers.Embedding(n_movies + 1, dim + 1, name="movie_table")
+        self.rated_table = (
+            keras.layers.Embedding(n_movies + 1, dim + 1, name="rated_table") if sides > 0 else None
+        )
+        self.rater_table = (
+            keras.layers.Embedding(n_users + 1, dim + 1, name="rater_table") if sides > 1 else None
+        )
         self.dropout = keras.layers.Dropout(dropout)
         self.rated = rated
         self.n_rated = np.bincount(rated[:, 0], minlength=n_users + 1).astype("float32")
         self.n_raters = np.bincount(rated[:, 1], minlength=n_movies + 1).astype("float32")
 
-    def build(self, input_shape):
-        for table in (self.user_table, self.movie_table, self.rated_table, self.rater_table):
-            if table is not None:
-                table.build(input_shape)
-
     def call(self, x, training=False, silence=False):
         return self.to_stars(self.score(x, training, silence))
 
     def score(self, x, training, silence):
-        users, movies = x[:, 0], x[:, 1]
+        users, movies = ops.cast(x[:, 0], "int32"), ops.cast(x[:, 1], "int32")
         user = self.user_rows(users, movies, training)
         movie = self.movie_rows(movies, users, training)
         products = self.dropout(user[:, :-1] * movie[:, :-1], training=training or silence)
@@ -327,22 +663,26 @@ class DotWithFeedback(keras.Model):
 
     def feedback(self, table, pairs, counts, owners, others, training):
         """Sum the partners' rows, in training without `others`, over the root of their number."""
-        sums = ops.segment_sum(table(pairs[:, 1]), pairs[:, 0], len(counts))
+        rows = ops.cast(table(pairs[:, 1]), "float32")  # sums of many need 32 bits
+        sums = ops.segment_sum(rows, pairs[:, 0], len(counts))
         total, number = ops.take(sums, owners, axis=0), ops.take(counts, owners)
         if training:
-            rows = table(others)
+            rows = ops.cast(table(others), "float32")
             total, number = total - rows, number - 1
             self.penalise(rows, self.feedback_penalty, training)
-        return total / ops.sqrt(ops.maximum(number, 1.0))[:, None]
+        mean = total / ops.sqrt(ops.maximum(number, 1.0))[:, None]
+        return ops.cast(mean, self.compute_dtype)
 
     def penalise(self, rows, prices, training):
         if training:
-            self.add_loss(ops.mean(ops.sum(rows**2 * ops.array(prices), axis=-1)))
+            squares = ops.cast(rows, "float32") ** 2
+            self.add_loss(ops.mean(ops.sum(squares * ops.array(prices), axis=-1)))
 
     def to_stars(self, score):
         return ops.sigmoid(score) * (self.max_rating - self.min_rating) + self.min_rating
 
 
+@savable
 class DriftingDotWithFeedback(DotWithFeedback):
     """`DotWithFeedback` whose score also follows the user's mood, as seen in other ratings.
 
@@ -356,10 +696,75 @@ class DriftingDotWithFeedback(DotWithFeedback):
         super().__init__(*args, **kwargs)
         self.drift = keras.layers.Dense(1, use_bias=False, kernel_initializer="zeros")
 
-    def build(self, input_shape):
-        super().build(input_shape)
-        self.drift.build(input_shape[1])
-
     def call(self, x, training=False, silence=False):
         ids, drift = x
         return self.to_stars(self.score(ids, training, silence) + self.drift(drift))
+
+
+# A model of no users has a table of one row. Row-wise training makes such for batches of one.
+_LOWEST = {"n_users": 0, "n_movies": 0, "n_contexts": 0, "sides": 0}
+_LOWEST |= dict.fromkeys(["dim", "units", "layers", "n_columns", "input_dim", "output_dim"], 1)
+
+
+def _check_arguments(given):
+    for name, value in given.items():
+        if name in _LOWEST and not (isinstance(value, int) and value >= _LOWEST[name]):
+            raise ValueError(f"{name} is {value!r}, not a whole number from {_LOWEST[name]}")
+        if name.endswith("dropout") and not 0 <= value < 1:
+            raise ValueError(f"{name} is {value!r}, not a share from 0 to below 1")
+        if name.endswith("penalty") and not 0 <= value < np.inf:
+            raise ValueError(f"{name} is {value!r}, not a finite number from 0")
+    if "min_rating" in given and not given["min_rating"] < given["max_rating"]:
+        raise ValueError(
+            f"min_rating ({given['min_rating']!r}) is not below max_rating "
+            f"({given['max_rating']!r}): pass the ends of the scale, as data.LOWEST_RATING and "
+            "data.HIGHEST_RATING, not those of ratings that are all the same"
+        )
+    if "rated" in given:
+        _check_pairs(given["rated"], given["n_users"], given["n_movies"])
+
+
+def _check_pairs(rated, *sizes):
+    if np.ndim(rated) != 2 or np.shape(rated)[1] != 2 or np.asarray(rated).dtype.kind not in "iu":
+        raise ValueError("rated: not an array of whole numbers of shape (n, 2), user and movie")
+    for name, ids, size in zip(["user", "movie"], np.transpose(rated), sizes, strict=True):
+        wrong = np.unique(ids[(ids < 1) | (ids > size)])
+        if wrong.size:
+            raise ValueError(
+                f"rated: {name} ids from 1 to {size:,} have a row in the tables, but there is "
+                f"{', '.join(map(str, wrong[:5]))}; make the model for the numbers of users and "
+                "movies of all ratings (data.count_users_and_movies)"
+            )
+
+
+@contextlib.contextmanager
+def _precision(dtype):
+    """Make layers in this precision; None: in the one that holds anyway."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(dtype or before)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+def _written(value):
+    """What Keras can write of an argument; the class of a layer by its registered name."""
+    if isinstance(value, type):
+        return {"layer": keras.saving.get_registered_name(value)}
+    return keras.saving.serialize_keras_object(value)
+
+
+def _read(value):
+    """The argument that was `_written`."""
+    if not isinstance(value, dict):
+        return value
+    if set(value) != {"layer"}:
+        return keras.saving.deserialize_keras_object(value)
+    found = keras.saving.get_registered_object(value["layer"], module_objects=vars(keras.layers))
+    if found is None:
+        raise ValueError(
+            f"no layer {value['layer']!r} is known to Keras: import it first, or pass it in "
+            "custom_objects"
+        )
+    return found

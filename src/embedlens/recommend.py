@@ -1,8 +1,9 @@
-"""From predictions to a list: the best movies that a user has not rated."""
+"""From predictions to lists: the best movies that a user has not rated, and better lists."""
 
-from embedlens.training import predict
 import numpy as np
 import pandas as pd
+
+from embedlens import data
 
 
 def recommend(model, ratings, user, n=10):
@@ -21,13 +22,16 @@ def recommend(model, ratings, user, n=10):
     Returns
     -------
     pandas.DataFrame
-        movieIdDense, title, n_ratings, predicted (stars), best first.
+        movieIdDense, title, n_ratings, predicted (stars), best first. Fewer than `n` rows, or
+        none, if the user has rated nearly all movies.
 
     Raises
     ------
     ValueError
         If the user is unknown.
     """
+    from embedlens.training import predict  # needs Keras; the rest of this module does not
+
     seen = ratings.loc[ratings["userIdDense"] == user, "movieIdDense"]
     if seen.empty:
         raise ValueError(f"user {user} has no ratings")
@@ -57,15 +61,155 @@ def scores(model):
         The part of the score (before the sigmoid) that the user's own vector adds to the
         average user's, as in `foldin.explain`.
     """
-    users, movies, user_bias, movie_bias = (
-        layer.get_weights()[0].astype("float64")
-        for layer in (
-            model.user_embedding,
-            model.movie_embedding,
-            model.user_bias,
-            model.movie_bias,
-        )
-    )
-    shares = 1 / (1 + np.exp(-(users @ movies.T + user_bias + movie_bias.T)))
+    users, movies, user_bias, movie_bias = weights_of(model)
+    shares = 1 / (1 + np.exp(-(users @ movies.T + user_bias[:, None] + movie_bias)))
     stars = model.min_rating + (model.max_rating - model.min_rating) * shares
     return stars, (users - users[1:].mean(axis=0)) @ movies.T
+
+
+def weights_of(model, dtype="float64"):
+    """Take the tables out of a `DotWithBias`.
+
+    Returns
+    -------
+    users, movies : numpy.ndarray, shape (n_users + 1, dim), (n_movies + 1, dim)
+    user_biases, movie_biases : numpy.ndarray, shape (n_users + 1,), (n_movies + 1,)
+    """
+    layers = model.user_embedding, model.movie_embedding, model.user_bias, model.movie_bias
+    users, movies, *biases = (layer.get_weights()[0].astype(dtype) for layer in layers)
+    return users, movies, *(bias[:, 0] for bias in biases)
+
+
+def seen_matrix(ratings, sizes):
+    """Mark what was rated: bool array of shape (n_users + 1, n_movies + 1), by dense ids.
+
+    Raises
+    ------
+    ValueError
+        If an id lies outside `sizes`.
+    """
+    data.check_ids(ratings, sizes)
+    n_users, n_movies = sizes
+    seen = np.zeros((n_users + 1, n_movies + 1), dtype=bool)
+    seen[tuple(data.inputs(ratings).T)] = True
+    return seen
+
+
+def top_n(scores, seen, n=10):
+    """List the best movies that a user has not rated.
+
+    Parameters
+    ----------
+    scores : numpy.ndarray of float, shape (n_users + 1, n_movies + 1)
+        By dense ids; row and column 0 belong to nobody and are never listed.
+    seen : numpy.ndarray of bool, same shape
+        True where the user has rated the movie in training.
+    n : int, default 10
+
+    Returns
+    -------
+    numpy.ndarray of int, shape (n_users + 1, n)
+        Dense ids of movies, best first; of equal ones the lower id first.
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ, a score is missing, or a user has fewer than `n` movies left.
+    """
+    if scores.shape != seen.shape:
+        raise ValueError(f"scores of shape {scores.shape} against seen of shape {seen.shape}")
+    if np.isnan(scores[1:, 1:]).any():
+        raise ValueError("a score is missing (NaN)")
+    open_to = np.where(seen, -np.inf, scores)
+    open_to[:, 0] = -np.inf
+    left = np.isfinite(open_to[1:]).sum(axis=1)
+    if len(left) and left.min() < n:
+        raise ValueError(f"user {left.argmin() + 1} has only {left.min()} unrated movies, not {n}")
+    return np.argsort(-open_to, axis=1, kind="stable")[:, :n]
+
+
+def cautious(stars, train_ratings, popularity):
+    """Subtract from each prediction the error of a mean of so many ratings and one more.
+
+    Parameters
+    ----------
+    stars : numpy.ndarray, shape (..., n_movies + 1)
+    train_ratings : pandas.DataFrame
+        Two ratings at least.
+    popularity : numpy.ndarray, shape (n_movies + 1,)
+
+    Returns
+    -------
+    numpy.ndarray, same shape as `stars`
+    """
+    if len(train_ratings) < 2:
+        raise ValueError("the spread of the ratings needs two of them")
+    return stars - train_ratings["rating"].std() / np.sqrt(popularity + 1)
+
+
+def mmr(relevance, similarity, n=10, weight=0.7):
+    """Re-rank by maximal marginal relevance (Carbonell and Goldstein 1998).
+
+    Parameters
+    ----------
+    relevance : numpy.ndarray, shape (k,)
+        Of the candidates.
+    similarity : numpy.ndarray, shape (k, k)
+        Of each candidate with each other.
+    n : int, default 10
+    weight : float, default 0.7
+        1: by relevance alone; 0: as unlike what was chosen before as can be.
+
+    Returns
+    -------
+    list of int
+        Places of the chosen candidates, in the order in which they were chosen.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer candidates than places.
+    """
+    if len(relevance) < n:
+        raise ValueError(f"{len(relevance)} candidates are too few for {n} places")
+    chosen, nearest = [], np.zeros(len(relevance))
+    for _ in range(n):
+        marginal = weight * relevance - (1 - weight) * nearest
+        marginal[chosen] = -np.inf
+        chosen.append(int(marginal.argmax()))
+        nearest = similarity[:, chosen].max(axis=1)
+    return chosen
+
+
+def diversify(candidates, stars, vectors, weight, n=10):
+    """Re-rank every user's best movies by `mmr`.
+
+    Parameters
+    ----------
+    candidates : numpy.ndarray of int, shape (n_users + 1, k)
+        As from `top_n`.
+    stars : numpy.ndarray, shape (n_users + 1, n_movies + 1)
+        Predictions. Relevance is the place of a prediction between the lowest (0) and the
+        highest (1) of the user's candidates.
+    vectors : numpy.ndarray, shape (n_movies + 1, dim)
+        Rows of length 1, by dense id.
+    weight : float
+    n : int, default 10
+
+    Returns
+    -------
+    numpy.ndarray of int, shape (n_users + 1, n)
+
+    Raises
+    ------
+    ValueError
+        If there are fewer candidates than places.
+    """
+    if candidates.shape[1] < n:
+        raise ValueError(f"{candidates.shape[1]} candidates are too few for {n} places")
+    lists = np.zeros((len(candidates), n), dtype=int)
+    for user, movies in enumerate(candidates):
+        given, rows = stars[user, movies], vectors[movies]
+        relevance = (given - given.min()) / max(np.ptp(given), 1e-12)
+        lists[user] = movies[mmr(relevance, rows @ rows.T, n, weight)]
+    return lists

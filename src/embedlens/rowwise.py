@@ -9,188 +9,124 @@ The result is that of Keras' dense Adam on JAX up to rounding. (On TensorFlow, K
 the gradients of a row that a batch holds twice before it adds them up.) One liberty is
 taken: within the series, Adam's epsilon stands beside the second moment of the row's last
 step instead of beside the fading one. Terms die out before the two differ by more than 8 %
-of epsilon.
+of epsilon. `training.train` trains in this way.
 """
 
 from functools import cache, partial
-import time
 
-from embedlens import data, training
 import jax
 from jax import numpy as jnp
 import keras
 import numpy as np
-import pandas as pd
 from scipy.signal import lfilter
 from tqdm import tqdm
 
+from embedlens import data
+from embedlens.recipes import Recipe
+
 # The defaults of keras.optimizers.Adam, which the post uses.
-LEARNING_RATE, BETA_1, BETA_2, EPSILON = 0.001, 0.9, 0.999, 1e-7
+BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-7
 FADING = BETA_1 / np.sqrt(BETA_2)  # of a row's step, per step without a gradient
 HORIZON = 400  # FADING**400 is below 1e-18
 RATINGS_PER_CALL = 2**17  # what is cut into batches at a time fits the cache
 
 
-def train(
-    make_model,
-    sizes,
-    train_ratings,
-    valid_ratings,
-    seed,
-    epochs=10,
-    batch_size=32,
-    patience=2,
-    learning_rate=LEARNING_RATE,
-    lazy=False,
-    progress=False,
-):
-    """Make a model of lookup tables and train it as dense Adam does, in a fraction of the time.
+class Trainer:
+    """Trains a model of lookup tables epoch by epoch.
 
     Parameters
     ----------
-    make_model : callable
-        ``make_model(n_users, n_movies)`` gives a keras.Model. All its trainable weights
-        are tables of rows: those of layers named ``user_...`` are looked up by the first
-        column of the input, all others by the second. Pass the same object again, and
-        nothing is compiled twice.
-    sizes : tuple of int
-        Number of users, number of movies.
-    train_ratings : pandas.DataFrame
-        As from `data.train_valid_split`.
-    valid_ratings : pandas.DataFrame or None
-        None: no validation, and all epochs are run.
-    seed : int
-        Fixes initial weights, dropout and the order of the ratings.
-    epochs, batch_size, patience : int
-        As in `training.train`.
-    learning_rate : float or keras.optimizers.schedules.LearningRateSchedule
-    lazy : bool, default False
-        Leave rows where they are while they are not looked up, momentum included: what
-        libraries call lazy or sparse Adam. A different method: see chapter 7.
-    progress : bool, default False
-        Show a bar for each epoch of more than 2**17 ratings.
-
-    Returns
-    -------
+    recipe : callable
+        Made `model`; makes another one, of a batch's size. Pass a `Recipe`, or the same
+        object again, and nothing is compiled twice.
     model : keras.Model
-    history : pandas.DataFrame
-        As from `training.train`, and seconds: of each epoch with its validation. The first
-        includes compiling.
+    columns : list of int
+        As from `training.tables`.
+    train_ratings : pandas.DataFrame
+    settings : recipes.Training
+    learning_rate : float or keras.optimizers.schedules.LearningRateSchedule
+    lazy, progress : bool
+        As in `training.train`.
 
     Raises
     ------
     RuntimeError
-        If the Keras backend is not JAX.
+        If the rows looked up by these columns do not give the model's own predictions.
     """
-    if keras.backend.backend() != "jax":
-        raise RuntimeError(
-            "row-wise training runs on JAX: set the environment variable KERAS_BACKEND=jax"
-        )
-    training.set_seed(seed)
-    model = make_model(*sizes)
-    x, y = data.inputs(train_ratings), data.targets(train_ratings).ravel()
-    model(x[:1])
-    columns = tuple(0 if "user_" in weights.path else 1 for weights in model.trainable_variables)
-    n_steps = -(-len(x) // batch_size)
-    n_calls = -(-n_steps * batch_size // RATINGS_PER_CALL)
-    steps_per_call = -(-n_steps // n_calls)
-    run_steps, catch_up, predict_rows = _compiled(make_model, columns, batch_size, lazy)
-    series = [jnp.array(part) for part in _series(n_steps * epochs, learning_rate)]
-    tables = [
-        (jnp.array(w.value), jnp.zeros(w.shape), jnp.zeros(w.shape))
-        for w in model.trainable_variables
-    ]
-    last_steps = [jnp.zeros(len(table), "int32") for table, _, _ in tables]
-    state = [jnp.array(variable.value) for variable in model.non_trainable_variables]
 
-    def one_epoch(number, order):
-        nonlocal tables, last_steps, state
+    def __init__(
+        self, recipe, model, columns, train_ratings, settings, learning_rate, lazy, progress
+    ):
+        self.model, self.batch_size, self.progress = model, settings.batch_size, progress
+        self.x, self.y = data.inputs(train_ratings), data.targets(train_ratings).ravel()
+        self.n_steps = -(-len(self.x) // self.batch_size)
+        n_calls = -(-self.n_steps * self.batch_size // RATINGS_PER_CALL)
+        self.steps_per_call = -(-self.n_steps // n_calls)
+        if isinstance(recipe, Recipe):  # how it is trained does not matter to what is compiled
+            recipe = Recipe(recipe.model, **dict(recipe.options))
+        compiled = _compiled(recipe, tuple(columns), self.batch_size, lazy)
+        self.run_steps, self.catch_up, self.predict_rows, predict_batch = compiled
+        n_steps = self.n_steps * settings.epochs
+        self.series = [jnp.array(part) for part in _series(n_steps, learning_rate)]
+        self.tables = [
+            (jnp.array(w.value), jnp.zeros(w.shape), jnp.zeros(w.shape))
+            for w in model.trainable_variables
+        ]
+        self.last_steps = [jnp.zeros(len(table), "int32") for table, _, _ in self.tables]
+        self.state = [jnp.array(variable.value) for variable in model.non_trainable_variables]
+        self._check_lookup(predict_batch)
+
+    def one_epoch(self, number, order):
+        """Train on all ratings in this order; return the running RMSE, in stars."""
         errors = []
-        end = (number + 1) * n_steps
-        calls = range(0, n_steps, steps_per_call)
-        for start in tqdm(
-            calls, desc=f"epoch {number + 1}", leave=False, disable=not progress or n_calls == 1
-        ):
-            part = order[start * batch_size : (start + steps_per_call) * batch_size]
-            batches = _batches(x[part], y[part], batch_size, steps_per_call)
-            now = number * n_steps + np.arange(start, start + steps_per_call)
+        end = (number + 1) * self.n_steps
+        calls = range(0, self.n_steps, self.steps_per_call)
+        hidden = not self.progress or len(calls) == 1
+        for start in tqdm(calls, desc=f"epoch {number + 1}", leave=False, disable=hidden):
+            part = order[start * self.batch_size : (start + self.steps_per_call) * self.batch_size]
+            batches = _batches(self.x[part], self.y[part], self.batch_size, self.steps_per_call)
+            now = number * self.n_steps + np.arange(start, start + self.steps_per_call)
             now = np.minimum(now, end - 1).astype("int32")
-            tables, last_steps, state, found = run_steps(
-                tables, last_steps, state, batches, now, series
+            self.tables, self.last_steps, self.state, found = self.run_steps(
+                self.tables, self.last_steps, self.state, batches, now, self.series
             )
             errors.append(found)
             if len(errors) > 1:  # the next batches are cut while the last ones run
                 errors[-2].block_until_ready()
-        tables = [
-            catch_up(table, last, end, series)
-            for table, last in zip(tables, last_steps, strict=True)
+        self.tables = [
+            self.catch_up(table, last, end, self.series)
+            for table, last in zip(self.tables, self.last_steps, strict=True)
         ]
-        last_steps = [jnp.full_like(last, end) for last in last_steps]
-        return np.sqrt(sum(np.asarray(part, "float64").sum() for part in errors) / len(x))
+        self.last_steps = [jnp.full_like(last, end) for last in self.last_steps]
+        total = sum(np.asarray(part, "float64").sum() for part in errors)
+        return np.sqrt(total / len(self.x))
 
-    def predict(ratings):
-        n_batches = -(-len(ratings) // batch_size)
-        x = np.pad(data.inputs(ratings), ((0, n_batches * batch_size - len(ratings)), (0, 0)))
-        weights = [table[0] for table in tables]
-        return predict_rows(weights, x.reshape(n_batches, batch_size, 2)).ravel()[: len(ratings)]
+    def predict(self, ratings):
+        """Predict `ratings` by the present rows: float32 array of shape (n,), in stars."""
+        n_batches = -(-len(ratings) // self.batch_size)
+        filling = n_batches * self.batch_size - len(ratings)
+        x = np.pad(data.inputs(ratings), ((0, filling), (0, 0)))
+        weights = [table[0] for table in self.tables]
+        predicted = self.predict_rows(weights, x.reshape(n_batches, self.batch_size, 2))
+        return predicted.ravel()[: len(ratings)]
 
-    history = _epochs(one_epoch, predict, len(x), valid_ratings, seed, epochs, patience)
-    for variable, table in zip(model.trainable_variables, tables, strict=True):
-        variable.assign(table[0])
-    for variable, value in zip(model.non_trainable_variables, state, strict=True):
-        variable.assign(value)
-    return model, history
+    def assign(self):
+        """Give the model what was learnt."""
+        for variable, table in zip(self.model.trainable_variables, self.tables, strict=True):
+            variable.assign(table[0])
+        for variable, value in zip(self.model.non_trainable_variables, self.state, strict=True):
+            variable.assign(value)
 
-
-def plain_fit(
-    model,
-    train_ratings,
-    valid_ratings,
-    seed,
-    epochs=10,
-    batch_size=32,
-    patience=2,
-    learning_rate=LEARNING_RATE,
-):
-    """Train with Keras' plain `fit`, on the very batches of `train`: to compare with.
-
-    One call of `fit` per epoch, in the order that the seed gives. Runs on any backend.
-
-    Returns
-    -------
-    pandas.DataFrame
-        As the history from `train`.
-    """
-    adam = keras.optimizers.Adam(learning_rate)
-    model.compile(loss="mse", optimizer=adam, metrics=["mse"])
-    x, y = data.inputs(train_ratings), data.targets(train_ratings)
-
-    def one_epoch(number, order):
-        fitted = model.fit(x[order], y[order], batch_size, epochs=1, shuffle=False, verbose=0)
-        return np.sqrt(fitted.history["mse"][0])
-
-    predict = partial(training.predict, model)
-    return _epochs(one_epoch, predict, len(x), valid_ratings, seed, epochs, patience)
-
-
-def _epochs(one_epoch, predict, n, valid_ratings, seed, epochs, patience):
-    """Train epoch by epoch, with early stopping as in keras.callbacks.EarlyStopping."""
-    orders = np.random.default_rng(seed)
-    rows, best = [], 0
-    for number in range(epochs):
-        started = time.perf_counter()
-        row = {
-            "epoch": number + 1,
-            "train_rmse": one_epoch(number, orders.permutation(np.arange(n, dtype="int32"))),
-        }
-        if valid_ratings is not None:
-            row["valid_rmse"] = training.rmse(valid_ratings["rating"], predict(valid_ratings))
-            if number == 0 or row["valid_rmse"] < rows[best]["valid_rmse"]:
-                best = number
-        rows.append({**row, "seconds": time.perf_counter() - started})
-        if valid_ratings is not None and number - best >= patience:
-            break
-    return pd.DataFrame(rows)
+    def _check_lookup(self, predict_batch):
+        x = self.x[: self.batch_size]
+        filled = np.pad(x, ((0, self.batch_size - len(x)), (0, 0)))
+        ours = predict_batch([table[0] for table in self.tables], filled)[: len(x)]
+        own = keras.ops.convert_to_numpy(self.model(x)).ravel()
+        if not np.allclose(ours, own, rtol=1e-3, atol=1e-5):
+            raise RuntimeError(
+                f"{self.model.name}: its predictions are not those of the rows that its tables' "
+                "names stand for (user_..., movie_...); train it with way='compiled'"
+            )
 
 
 def _series(n_steps, learning_rate):
@@ -247,10 +183,10 @@ def _first_places(ids):
 
 
 @cache
-def _compiled(make_model, columns, batch_size, lazy):
+def _compiled(recipe, columns, batch_size, lazy):
     """Compile the steps for a kind of model; the tables' sizes do not matter to it."""
     # Its tables are replaced by the rows of a batch, one row per rating.
-    batch_model = make_model(batch_size - 1, batch_size - 1)
+    batch_model = recipe(batch_size - 1, batch_size - 1)
     batch_model(np.zeros((1, 2), "int32"))
     positions = np.repeat(np.arange(batch_size, dtype="int32")[:, None], 2, axis=1)
 
@@ -316,14 +252,13 @@ def _compiled(make_model, columns, batch_size, lazy):
     def catch_up(table, last, now, series):
         return caught_up(table, last, now, series[1])
 
+    def predict_batch(tables, x):
+        state = [jnp.array(variable.value) for variable in batch_model.non_trainable_variables]
+        rows = [table[x[:, column]] for table, column in zip(tables, columns, strict=True)]
+        return call(rows, state, training=False)[0]
+
     @jax.jit
     def predict_rows(tables, x):
-        state = [jnp.array(variable.value) for variable in batch_model.non_trainable_variables]
+        return jax.lax.map(partial(predict_batch, tables), x)
 
-        def one_batch(x):
-            rows = [table[x[:, column]] for table, column in zip(tables, columns, strict=True)]
-            return call(rows, state, training=False)[0]
-
-        return jax.lax.map(one_batch, x)
-
-    return run_steps, catch_up, predict_rows
+    return run_steps, catch_up, predict_rows, predict_batch

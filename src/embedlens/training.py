@@ -1,128 +1,154 @@
-"""Seed, training, RMSE, prediction; the bias model that several chapters share."""
+"""Seed, training, prediction: one `train` for all models of the book."""
 
-import hashlib
-from importlib import metadata
-from pathlib import Path
+from dataclasses import replace
+import functools
+import inspect
+import sys
+import time
 
-from embedlens import data
-from embedlens.cache import cache_folder
-from embedlens.models import DotWithBias
 import joblib
 import keras
 import numpy as np
 import pandas as pd
 
+from embedlens import data, metrics, provenance
+from embedlens.cache import memory
+from embedlens.recipes import Recipe, Training
+
+WAYS = ("plain", "compiled", "rowwise")
+STEPS_PER_CALL = 100
+
 
 def set_seed(seed):
-    """Seed Python, NumPy and the Keras backend. Call it before a model is made."""
-    keras.utils.set_random_seed(seed)
-
-
-def rmse(truth, prediction):
-    """Root mean squared error, in stars.
-
-    Raises
-    ------
-    ValueError
-        If the two differ in length, are empty, or hold a value that is not finite.
-    """
-    truth = np.asarray(truth, dtype="float64").ravel()
-    prediction = np.asarray(prediction, dtype="float64").ravel()
-    if truth.shape != prediction.shape:
-        raise ValueError(f"{truth.size:,} true ratings against {prediction.size:,} predictions")
-    if truth.size == 0:
-        raise ValueError("no ratings to compare")
-    if not (np.isfinite(truth).all() and np.isfinite(prediction).all()):
-        raise ValueError("a rating or a prediction is not a finite number")
-    return float(np.sqrt(np.mean((truth - prediction) ** 2)))
-
-
-def predict(model, ratings, inputs=data.inputs):
-    """Predict every row of `ratings`: float32 array of shape (n,), in stars."""
-    return model.predict(inputs(ratings), batch_size=4096, verbose=0).ravel()
-
-
-def train(
-    model,
-    train_ratings,
-    valid_ratings,
-    epochs=10,
-    batch_size=32,
-    patience=2,
-    learning_rate=0.001,
-    fast=True,
-    callbacks=(),
-    inputs=data.inputs,
-):
-    """Train with the post's settings: Adam, MSE, early stopping on the validation loss.
+    """Seed Python, NumPy and the Keras backend. Call it before a model is made.
 
     Parameters
     ----------
-    model : keras.Model
+    seed : int
+    """
+    # On JAX, Keras would import TensorFlow, only to seed it as well.
+    hidden = keras.backend.backend() != "tensorflow" and "tensorflow" not in sys.modules
+    if hidden:
+        sys.modules["tensorflow"] = None
+    try:
+        keras.utils.set_random_seed(int(seed))
+    finally:
+        if hidden:
+            del sys.modules["tensorflow"]
+
+
+def train(
+    recipe,
+    sizes,
+    train_ratings,
+    valid_ratings,
+    seed,
+    way=None,
+    inputs=data.inputs,
+    callbacks=(),
+    progress=False,
+    lazy=False,
+    **changes,
+):
+    """Make a model and train it by Adam on the mean squared error.
+
+    Parameters
+    ----------
+    recipe : Recipe or callable
+        ``recipe(n_users, n_movies)`` gives a keras.Model. What is no `Recipe` is trained with
+        the post's settings.
+    sizes : tuple of int
+        Number of users, number of movies: of the whole frame, as from
+        `data.count_users_and_movies`, not of a part.
     train_ratings : pandas.DataFrame
         As from `data.train_valid_split`.
     valid_ratings : pandas.DataFrame or None
         None: no validation, and all epochs are run.
-    epochs, batch_size, patience : int
-        The post's: at most 10 epochs of batches of 32, patience 2.
-    learning_rate : float or keras.optimizers.schedules.LearningRateSchedule
-        The post's by default, which is Keras' default.
-    fast : bool, default True
-        Compile with XLA and run 100 steps per call from Python. The arithmetic is the
-        same but for the random bits of dropout; False is Keras' plain path, kept for
-        comparison.
-    callbacks : list of keras.callbacks.Callback
-        Besides early stopping.
+    seed : int
+        Fixes initial weights, dropout and the order of the ratings.
+    way : {"plain", "compiled", "rowwise"}, optional
+        Keras' `fit`, an epoch a call; `fit` compiled by XLA, with 100 steps a call; or the
+        result of the first for models of lookup tables alone, in a fraction of the time (see
+        `rowwise`; on JAX). Default: row-wise for a `Recipe` where it can be, else compiled.
     inputs : callable
-        Gives the input of the model for a frame of ratings. Default: the two ids.
+        Gives the model's input for a frame of ratings. Default: the two ids.
+    callbacks : list of keras.callbacks.Callback
+        Not for row-wise training.
+    progress : bool, default False
+        Show a bar for each long epoch of row-wise training.
+    lazy : bool, default False
+        In row-wise training: leave rows where they are while they are not looked up,
+        momentum included. A different method, see chapter 7.
+    **changes
+        Fields of `recipes.Training` that differ from the recipe's.
 
     Returns
     -------
-    pandas.DataFrame
-        One row per epoch: epoch (from 1), train_rmse and valid_rmse in stars.
-        train_rmse is the running value while the weights move, with dropout on.
-        Without validation there is no column valid_rmse.
+    model : keras.Model
+        With the weights of the last epoch, not of the best, as in the post.
+    history : pandas.DataFrame
+        One row per epoch: epoch (from 1), train_rmse and valid_rmse in stars, seconds.
+        train_rmse is the running value while the weights move, with dropout on. The first
+        seconds include compiling. Without validation there is no column valid_rmse.
 
-    Notes
-    -----
-    As in the post, the weights are those of the last epoch, not of the best.
+    Raises
+    ------
+    ValueError
+        If an id lies outside the tables, there is nothing to train on, or the way does not
+        suit the model.
+    RuntimeError
+        If row-wise training is asked for on another backend than JAX.
     """
-    speed = {"jit_compile": True, "steps_per_execution": 100} if fast else {"jit_compile": False}
-    validation = {"callbacks": [*callbacks]}
-    if valid_ratings is not None:
-        validation = {
-            "validation_data": (inputs(valid_ratings), data.targets(valid_ratings)),
-            "validation_batch_size": 4096 if fast else None,
-            "callbacks": [keras.callbacks.EarlyStopping(patience=patience), *callbacks],
-        }
-    adam = keras.optimizers.Adam(learning_rate)
-    model.compile(loss="mse", optimizer=adam, metrics=["mse"], **speed)
-    history = model.fit(
-        inputs(train_ratings),
-        data.targets(train_ratings),
-        epochs=epochs,
-        batch_size=batch_size,
-        verbose=0,
-        **validation,
-    ).history
-    curves = {"train_rmse": "mse", "valid_rmse": "val_mse"}
-    return pd.DataFrame(
-        {
-            "epoch": np.arange(1, len(history["mse"]) + 1),
-            **{name: np.sqrt(history[key]) for name, key in curves.items() if key in history},
-        }
+    settings = replace(getattr(recipe, "training", Training()), **changes)
+    if train_ratings.empty or (valid_ratings is not None and valid_ratings.empty):
+        raise ValueError("no ratings to train on, or none to validate with")
+    for part in (train_ratings, valid_ratings):
+        if part is not None:
+            data.check_ids(part, sizes)
+    set_seed(seed)
+    model = recipe(*sizes)
+    way = way or _fastest_way(recipe, model, train_ratings, inputs)
+    if way not in WAYS:
+        raise ValueError(f"no way {way!r} of training: choose from {', '.join(WAYS)}")
+    if way == "rowwise" and (inputs is not data.inputs or callbacks):
+        raise ValueError("row-wise training takes the two ids as input, and no callbacks")
+    rate = learning_rate(settings, len(train_ratings))
+    if way == "compiled":
+        return model, _fit_compiled(
+            model, train_ratings, valid_ratings, settings, rate, inputs, callbacks
+        )
+    if way == "plain":
+        one_epoch = _plain_epochs(model, train_ratings, settings, rate, inputs, callbacks)
+        predict_now = functools.partial(predict, model, inputs=inputs)
+        return model, _epochs(
+            one_epoch, predict_now, len(train_ratings), valid_ratings, seed, settings
+        )
+    if keras.backend.backend() != "jax":
+        raise RuntimeError(
+            "row-wise training runs on JAX: set the environment variable KERAS_BACKEND=jax"
+        )
+    from embedlens import rowwise
+
+    model(inputs(train_ratings.iloc[:1]))
+    trainer = rowwise.Trainer(
+        recipe, model, tables(model), train_ratings, settings, rate, lazy, progress
     )
+    history = _epochs(
+        trainer.one_epoch, trainer.predict, len(train_ratings), valid_ratings, seed, settings
+    )
+    trainer.assign()
+    return model, history
 
 
-def trained_bias_model(ratings, seed=0):
-    """Train the bias model on the split of this seed, or take it from the cache.
+def trained(recipe, ratings, seed=0):
+    """Train on the split of this seed, or take the result from the cache.
 
-    A cached result is used only where the package's code, the ratings, the seed, the
-    library versions and the backend are all the same. The cache lies in the folder
-    named by the environment variable EMBEDLENS_CACHE, or where the platform keeps caches.
+    A cached result is used only where the code that trains, the recipe, the ratings, the seed,
+    the library versions and the backend are all the same. See `cache.memory` for its place.
 
     Parameters
     ----------
+    recipe : Recipe
     ratings : pandas.DataFrame
         As from `data.prepare`.
     seed : int
@@ -130,45 +156,216 @@ def trained_bias_model(ratings, seed=0):
 
     Returns
     -------
-    model : DotWithBias
-    history : pandas.DataFrame
+    model, history
         As from `train`.
     """
-    cached = joblib.Memory(cache_folder(), verbose=0).cache(
-        _bias_weights_and_history, ignore=["ratings"]
-    )
+    cached = memory("training").cache(_weights_and_history, ignore=["ratings"])
     content = joblib.hash((data.inputs(ratings), data.targets(ratings)))
-    weights, history = cached(ratings, seed, content, fingerprint())
-    model = _bias_model(ratings)
+    code = inspect.getsource(recipe.model) + provenance.fingerprint(__file__)
+    weights, history = cached(ratings, recipe, seed, content, code)
+    model = recipe(*data.count_users_and_movies(ratings))
+    model(data.inputs(ratings.iloc[:1]))
     model.set_weights(weights)
     return model, history
 
 
-def fingerprint():
-    """Digest of all that decides a training result but data and seed."""
-    code = hashlib.sha256()
-    for source in sorted(Path(__file__).parent.glob("*.py")):
-        code.update(source.name.encode() + source.read_bytes())
-    installed = [f"{name} {version}" for name, version in versions().items()]
-    return "; ".join([code.hexdigest(), keras.backend.backend(), *installed])
+def predict(model, ratings, inputs=data.inputs):
+    """Predict every row of `ratings`.
+
+    Parameters
+    ----------
+    model : keras.Model
+    ratings : pandas.DataFrame
+        With the columns that `inputs` needs.
+    inputs : callable
+        As in `train`.
+
+    Returns
+    -------
+    numpy.ndarray of float32, shape (len(ratings),)
+        In stars.
+
+    Raises
+    ------
+    ValueError
+        If an id lies outside the model's tables.
+    """
+    if ratings.empty:
+        return np.empty(0, "float32")
+    if not model.built:
+        model(inputs(ratings.iloc[:1]))
+    data.check_ids(ratings, _sizes_of(model))
+    return model.predict(inputs(ratings), batch_size=4096, verbose=0).ravel()
 
 
-def versions():
-    """Versions of the libraries that a training result depends on, by name."""
-    names = ["keras", "tensorflow", "jax", "numpy", "pandas", "scikit-learn", "scipy"]
-    return {name: metadata.version(name) for name in names}
+def learning_rate(settings, n_examples):
+    """Learning rate of these settings: the number, or the half cosine along which it falls.
+
+    Parameters
+    ----------
+    settings : recipes.Training
+    n_examples : int
+        Ratings, or whatever is trained on, an epoch.
+
+    Returns
+    -------
+    float or keras.optimizers.schedules.LearningRateSchedule
+    """
+    if not settings.falling:
+        return settings.learning_rate
+    n_steps = -(-n_examples // settings.batch_size) * settings.epochs
+    return keras.optimizers.schedules.CosineDecay(settings.learning_rate, n_steps)
 
 
-def _bias_model(ratings):
-    n_users, n_movies = data.count_users_and_movies(ratings)
-    lowest, highest = float(ratings["rating"].min()), float(ratings["rating"].max())
-    model = DotWithBias(n_users, n_movies, lowest, highest)
-    model(data.inputs(ratings.iloc[:1]))
-    return model
+def tables(model):
+    """Which column of the input each lookup table of a model belongs to.
+
+    Parameters
+    ----------
+    model : keras.Model
+        Built. All its trainable weights are tables of rows, in layers of their own whose names
+        begin with ``user_`` or ``movie_``.
+
+    Returns
+    -------
+    list of int
+        0 for users or 1 for movies, per trainable weight.
+
+    Raises
+    ------
+    ValueError
+        If a weight is no such table.
+    """
+    columns = []
+    for weights in model.trainable_variables:
+        layer = weights.path.split("/")[-2]
+        column = _column_of(layer)
+        if column is None or len(weights.shape) != 2:
+            raise ValueError(
+                f"{weights.path}: row-wise training needs lookup tables alone, in layers whose "
+                "names begin with user_ or movie_; name the layer so, or train with way='compiled'"
+            )
+        columns.append(column)
+    return columns
 
 
-def _bias_weights_and_history(ratings, seed, content, fingerprint):
-    set_seed(seed)
-    model = _bias_model(ratings)
-    history = train(model, *data.train_valid_split(ratings, seed))
+def _column_of(layer):
+    return {"user": 0, "movie": 1}.get(layer.split("_")[0]) if "_" in layer else None
+
+
+def _sizes_of(model):
+    """Ids that a model has rows for, users and movies; any where its names do not say."""
+    sizes = [np.iinfo("int32").max] * 2
+    for layer in model.layers:
+        column = _column_of(layer.name)
+        if column is not None and layer.weights:
+            sizes[column] = min(layer.weights[0].shape[0] - 1, sizes[column])
+    return tuple(sizes)
+
+
+def _fastest_way(recipe, model, train_ratings, inputs):
+    is_suited = isinstance(recipe, Recipe) and inputs is data.inputs
+    if keras.backend.backend() != "jax" or not is_suited:
+        return "compiled"
+    model(inputs(train_ratings.iloc[:1]))
+    try:
+        tables(model)
+    except ValueError:
+        return "compiled"
+    return "rowwise"
+
+
+class _Clock(keras.callbacks.Callback):
+    """Notes when each epoch ends, validation included."""
+
+    def __init__(self):
+        super().__init__()
+        self.times = [time.perf_counter()]
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.times.append(time.perf_counter())
+
+
+def _fit_compiled(model, train_ratings, valid_ratings, settings, rate, inputs, callbacks):
+    clock = _Clock()
+    validation = {}
+    if valid_ratings is not None:
+        validation = {
+            "validation_data": (inputs(valid_ratings), data.targets(valid_ratings)),
+            "validation_batch_size": 4096,
+        }
+        if settings.patience is not None:
+            callbacks = [keras.callbacks.EarlyStopping(patience=settings.patience), *callbacks]
+    model.compile(
+        loss="mse",
+        optimizer=keras.optimizers.Adam(rate),
+        metrics=["mse"],
+        jit_compile=True,
+        steps_per_execution=STEPS_PER_CALL,
+    )
+    history = model.fit(
+        inputs(train_ratings),
+        data.targets(train_ratings),
+        epochs=settings.epochs,
+        batch_size=settings.batch_size,
+        verbose=0,
+        callbacks=[*callbacks, clock],
+        **validation,
+    ).history
+    curves = {"train_rmse": "mse", "valid_rmse": "val_mse"}
+    return pd.DataFrame(
+        {
+            "epoch": np.arange(1, len(history["mse"]) + 1),
+            **{name: np.sqrt(history[key]) for name, key in curves.items() if key in history},
+            "seconds": np.diff(clock.times),
+        }
+    )
+
+
+def _plain_epochs(model, train_ratings, settings, rate, inputs, callbacks):
+    # On TensorFlow, Keras would compile by XLA where it can; the plain way does not.
+    jit = "auto" if keras.backend.backend() == "jax" else False
+    adam = keras.optimizers.Adam(rate)
+    model.compile(loss="mse", optimizer=adam, metrics=["mse"], jit_compile=jit)
+    x, y = inputs(train_ratings), data.targets(train_ratings)
+
+    def one_epoch(number, order):
+        shuffled = keras.tree.map_structure(lambda part: part[order], x)
+        fitted = model.fit(
+            shuffled,
+            y[order],
+            settings.batch_size,
+            epochs=1,
+            shuffle=False,
+            verbose=0,
+            callbacks=list(callbacks),
+        )
+        return np.sqrt(fitted.history["mse"][0])
+
+    return one_epoch
+
+
+def _epochs(one_epoch, predict_now, n, valid_ratings, seed, settings):
+    """Train epoch by epoch, with early stopping as in keras.callbacks.EarlyStopping."""
+    orders = np.random.default_rng(seed)
+    rows, best = [], 0
+    for number in range(settings.epochs):
+        started = time.perf_counter()
+        order = orders.permutation(np.arange(n, dtype="int32"))
+        row = {"epoch": number + 1, "train_rmse": one_epoch(number, order)}
+        if valid_ratings is not None:
+            row["valid_rmse"] = metrics.rmse(valid_ratings["rating"], predict_now(valid_ratings))
+            if number == 0 or row["valid_rmse"] < rows[best]["valid_rmse"]:
+                best = number
+        rows.append({**row, "seconds": time.perf_counter() - started})
+        stops = valid_ratings is not None and settings.patience is not None
+        if stops and number - best >= settings.patience:
+            break
+    return pd.DataFrame(rows)
+
+
+def _weights_and_history(ratings, recipe, seed, content, code):
+    sizes = data.count_users_and_movies(ratings)
+    parts = data.train_valid_split(ratings, seed)
+    model, history = train(recipe, sizes, *parts, seed)
     return model.get_weights(), history

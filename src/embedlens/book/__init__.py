@@ -1,0 +1,1 @@
+"""What turns the chapters into pages: execution, the PDF, sliders, data of the live pages."""

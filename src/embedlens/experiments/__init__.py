@@ -1,0 +1,146 @@
+"""What makes the files in ``book/results``: one experiment each.
+
+To know them takes no import of Keras: an experiment's module is imported when it is run, or
+when its file is read.
+"""
+
+from dataclasses import dataclass
+import importlib
+import json
+from pathlib import Path
+
+from embedlens import provenance
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Where an experiment stands.
+
+    Attributes
+    ----------
+    place : str
+        Module in this package and name of the `runner.Experiment` in it.
+    what : str
+        What it does, in a few words.
+    minutes : int
+        About so long on two cores.
+    backend : str
+        Of Keras.
+    """
+
+    place: str
+    what: str
+    minutes: int
+    backend: str = "jax"
+
+    @property
+    def file(self):
+        """Path of the module."""
+        module = Path(__file__).parent / self.place.split(":")[0]
+        return module / "__init__.py" if module.is_dir() else module.with_suffix(".py")
+
+
+EXPERIMENTS = {
+    "verdict": Entry("verdict:VERDICT", "audit every claim of the post over 20 seeds", 4),
+    "sweep": Entry("sweep:SWEEP", "train the bias model over dropout and dimensions", 4),
+    "tuning": Entry("tuning:SEARCH", "search a setting of the bias model", 4),
+    "costs": Entry("costs:COSTS", "take a step apart; batch sizes; lazy updates", 8),
+    "growth": Entry("growth:GROWTH", "epochs of up to 25 million made-up ratings", 20),
+    "bench": Entry("bench:BENCH", "time training beside other libraries (make bench)", 20),
+    "one_hot": Entry("one_hot:ONE_HOT", "compare embeddings with one-hot vectors", 20),
+    "three_ways_search": Entry("completion:SEARCH", "search settings of SVD and autoencoder", 10),
+    "three_ways": Entry("three_ways:THREE_WAYS", "compare embeddings, SVD and autoencoder", 5),
+    "tasks": Entry("tasks:TASKS_BY_SPLIT", "embed the movies by three tasks, probe the vectors", 5),
+    "how_low_search": Entry("how_low:SEARCH", "search the settings of chapter 11's models", 30),
+    "how_low": Entry("how_low:HOW_LOW", "measure chapter 11's models on five splits", 10),
+    "recommendations": Entry(
+        "recommendations:RECOMMENDATIONS", "new users, new movies and lists on five splits", 5
+    ),
+}
+
+
+def get(name):
+    """The `runner.Experiment` of this name.
+
+    Raises
+    ------
+    ValueError
+        If there is none.
+    """
+    if name not in EXPERIMENTS:
+        raise ValueError(f"no experiment {name!r}; there are {', '.join(EXPERIMENTS)}")
+    module, attribute = EXPERIMENTS[name].place.split(":")
+    return getattr(importlib.import_module(f"{__name__}.{module}"), attribute)
+
+
+def load(path):
+    """Read a stored report, if it is about the present data and settings.
+
+    Parameters
+    ----------
+    path : path-like
+        Its name says which experiment it is of.
+
+    Returns
+    -------
+    dict
+        ``runs``: a list of dict; ``provenance``; perhaps more.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        As `runner.Experiment.load`, which refuses a file that was made for something else.
+    """
+    return get(Path(path).stem).load(path)
+
+
+def table(path, index=None, kind=None):
+    """Tabulate the runs of a stored report.
+
+    Parameters
+    ----------
+    path : path-like
+        As in `load`.
+    index : str or list of str, optional
+        Columns that identify a run, such as ``"split"``.
+    kind : str, optional
+        Take the runs of this kind alone, where a report has several.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row per run; with `kind`, without that column.
+    """
+    import pandas as pd
+
+    runs = load(path)["runs"]
+    if kind is not None:
+        runs = [
+            {k: v for k, v in run.items() if k != "kind"} for run in runs if run["kind"] == kind
+        ]
+    frame = pd.DataFrame(runs)
+    return frame if index is None else frame.set_index(index)
+
+
+def changed_sources(name, path):
+    """Say which sources have changed since a report was stored.
+
+    Parameters
+    ----------
+    name : str
+    path : path-like
+        The stored report.
+
+    Returns
+    -------
+    list of str or None
+        Paths within the package; empty if it is fresh. None if there is no readable report.
+    """
+    try:
+        stored = json.loads(Path(path).read_text(encoding="utf-8"))["provenance"]["sources"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    present = provenance.sources(EXPERIMENTS[name].file)
+    return sorted(
+        file for file in stored.keys() | present.keys() if stored.get(file) != present.get(file)
+    )

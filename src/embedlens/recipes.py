@@ -1,0 +1,101 @@
+"""Recipes: how a model is made and trained, in a value that can be compared and stored."""
+
+from dataclasses import asdict, dataclass, replace
+
+from embedlens import data
+from embedlens.models import BiasOnly, DotWithBias, PenalisedDotWithBias, SimpleDot, SimpleEmbedding
+
+
+@dataclass(frozen=True)
+class Training:
+    """How a model is trained, by Adam on the mean squared error. Defaults: the post's.
+
+    Attributes
+    ----------
+    epochs : int
+        At most so many.
+    batch_size : int
+        Ratings.
+    patience : int or None
+        Epochs without a lower validation RMSE after which training ends; None: never.
+    learning_rate : float
+    falling : bool
+        Let the rate fall to zero along half a cosine until the last step of all epochs.
+    """
+
+    epochs: int = 10
+    batch_size: int = 32
+    patience: int | None = 2
+    learning_rate: float = 0.001
+    falling: bool = False
+
+
+@dataclass(frozen=True, init=False)
+class Recipe:
+    """A model's class, its options, and how it is trained. Equal values are equal.
+
+    Parameters
+    ----------
+    model : type
+        Its first two arguments are the numbers of users and of movies.
+    training : Training, optional
+        Default: the post's.
+    **options
+        Further arguments of the class; hashable.
+
+    Raises
+    ------
+    TypeError
+        If an option cannot be hashed, and so not be compared.
+
+    Examples
+    --------
+    >>> Recipe(SimpleDot, dim=8)(671, 9066).user_embedding.output_dim
+    8
+    """
+
+    model: type
+    options: tuple
+    training: Training
+
+    def __init__(self, model, training=None, **options):
+        object.__setattr__(self, "model", model)
+        object.__setattr__(self, "options", tuple(sorted(options.items())))
+        object.__setattr__(self, "training", training or Training())
+        hash(self.options)
+
+    def __call__(self, n_users, n_movies):
+        """Make the model for these numbers of users and movies."""
+        return self.model(n_users, n_movies, **dict(self.options))
+
+    def with_options(self, **changes):
+        """The recipe with other options of the model."""
+        return Recipe(self.model, self.training, **(dict(self.options) | changes))
+
+    def with_training(self, **changes):
+        """The recipe with other fields of `Training`."""
+        return Recipe(self.model, replace(self.training, **changes), **dict(self.options))
+
+    def settings(self):
+        """All of it, ready for JSON: the class by name, options, fields of `Training`."""
+        options = {
+            key: value.__name__ if isinstance(value, type) else value for key, value in self.options
+        }
+        return {"model": self.model.__name__, **options, **asdict(self.training)}
+
+
+SCALE = {"min_rating": data.LOWEST_RATING, "max_rating": data.HIGHEST_RATING}
+# The post's models, and biases alone.
+SIMPLE_DOT = Recipe(SimpleDot)
+OWN_LAYER = Recipe(SimpleDot, embedding=SimpleEmbedding, low=-0.05, high=0.05)
+BIAS = Recipe(DotWithBias, **SCALE)
+BIAS_ONLY = Recipe(BiasOnly, **SCALE)
+# Found by `experiments.tuning` (rounded); a test holds it against the stored search.
+TUNED = Recipe(
+    PenalisedDotWithBias,
+    Training(epochs=7, batch_size=1024, patience=None, learning_rate=0.01344, falling=True),
+    dim=16,
+    vector_penalty=0.1156,
+    bias_penalty=0.000386,
+    **SCALE,
+)

@@ -1,0 +1,118 @@
+"""Parts of the stored results, measured again: run by `test_again.py` on JAX, in one process.
+
+Each ``again_...`` asserts by itself that it agrees with what is stored.
+"""
+
+import json
+from pathlib import Path
+import traceback
+
+import numpy as np
+
+from embedlens import data, experiments, metrics, recipes, recommend, training
+from embedlens.experiments import claims, how_low, one_hot, recommendations, sweep, tasks, verdict
+
+RESULTS = Path(__file__).parents[2] / "book/results"
+
+
+def again_verdict():
+    """The mean of seeds 0 and 1 lies in the 95 % prediction interval of two more runs."""
+    stored = verdict.by_seed(experiments.load(RESULTS / "verdict.json"))
+    again = [verdict.measure(seed) for seed in (0, 1)]
+    trained = [claim for claim in claims.CLAIMS if claim.measure in stored]
+    assert len(trained) > 15
+    for claim in trained:
+        ours = np.mean([measures[claim.measure] for measures in again])
+        low, high = metrics.run_interval(stored[claim.measure], level=0.95, runs=2)
+        assert low - 1e-6 <= ours <= high + 1e-6, (claim.id, low, ours, high)
+
+
+def again_sweep():
+    stored = sweep.curves(RESULTS / "sweep.json").query("dim == 1 and seed == 0")
+    again = sweep.measure(dim=1, movie_dropout=0.6, seed=0)
+    for column, ours in again.items():
+        np.testing.assert_allclose(ours, stored[column], rtol=0, atol=0.003)
+
+
+def again_tuning():
+    """The tuned setting keeps to the target that it was searched for."""
+    ratings = data.prepared()
+    sizes = data.count_users_and_movies(ratings)
+    parts = data.train_valid_split(ratings, seed=0)
+    _, history = training.train(recipes.TUNED, sizes, *parts, seed=0)
+    assert 0.855 < history["valid_rmse"].iloc[-1] <= 0.866
+
+
+def again_how_low():
+    stored = experiments.table(RESULTS / "how_low.json", index="split")
+    again = how_low.evaluate("users", 0)
+    assert abs(again - stored.loc[0, "users"]) < 0.002, again
+
+
+def again_recommendations():
+    """The tuned model of split 0: new users, movies by their ratings, lists."""
+    stored = experiments.table(RESULTS / "recommendations.json", index="split").loc[0]
+    train, valid = data.train_valid_split(data.prepared(), 0)
+    new = recommendations.new_users(0)
+    _, given, asked = recommendations.part(train, valid, new)
+    space = recommendations.space_without("tuned", train, valid, new, 0)
+    ridge = {"clip": 0.1} | {key: stored[f"tuned_ridge_{key}"] for key in ("vector", "bias")}
+    again = {
+        f"tuned_folded_{n}": recommendations.folded_rmse(space, given, asked, n, ridge)
+        for n in (0, 5, recommendations.ALL)
+    }
+    model = recommendations.fit("tuned", train, valid, 0)
+    again |= recommendations.by_movie_group({"tuned": model}, train, valid)
+    sizes = data.count_users_and_movies(data.prepared())
+    popularity = metrics.counts(train["movieIdDense"], sizes[1])
+    seen = recommend.seen_matrix(train, sizes)
+    scores, _ = recommend.scores(model)
+    listed = recommendations.list_measures(scores, seen, popularity, valid)
+    again |= {f"tuned_{key}": value for key, value in listed.items()}
+    assert len(again) == 3 + 2 * 9 + 9
+    for key, value in again.items():
+        within = 2 if key == "tuned_popularity" else 0.004
+        assert abs(value - stored[key]) < within, (key, value, stored[key])
+
+
+def again_one_hot():
+    compared = experiments.table(RESULTS / "one_hot.json", kind="comparison")
+    compared = compared.query("split == 1 and seed == 0").set_index("model")
+    for model, tolerance in [("ridge", 1e-4), ("one-hot network", 0.002)]:
+        stored = compared.loc[model]
+        again = one_hot.evaluate(model, stored["setting"], 1, 0)
+        assert abs(again["rmse"] - stored["rmse"]) < tolerance, (model, again)
+        np.testing.assert_allclose(again["by_bin"], stored["by_bin"], atol=10 * tolerance)
+        assert again["parameters"] == stored["parameters"]
+
+
+def again_tasks():
+    """A trial, and what the rating task's vectors of split 1 hold."""
+    stored = experiments.table(RESULTS / "tasks.json", index="split", kind="split").loc[1]
+    trial = {"task": "genres", "penalty": 0.03, "epochs": 10}
+    tried = experiments.table(RESULTS / "tasks.json", index=list(trial), kind="trial")
+    again = tasks.try_setting(**trial)["loss"]
+    assert abs(again - tried.loc[tuple(trial.values()), "loss"]) < 0.002, again
+    train, valid = data.train_valid_split(data.prepared(), 1)
+    known = data.often_rated(data.movie_table(data.prepared()))
+    vectors = tasks.movie_vectors(tasks.trained("ratings", train, 1), known)
+    _, numbers = tasks.properties(known, valid)
+    for name in tasks.NUMBERS:
+        again = tasks.probe_number(vectors, numbers, name)
+        assert abs(again - stored[f"probe_ratings_{name}"]) < 0.02, (name, again)
+    again = tasks.genres_in_common(known, vectors)
+    assert abs(again - stored["in_common_ratings"]) < 0.01, again
+
+
+def outcome(check):
+    """Empty if it agrees, else why not."""
+    try:
+        check()
+    except Exception:
+        return traceback.format_exc()
+    return ""
+
+
+if __name__ == "__main__":  # stays at the end
+    checks = {name: item for name, item in globals().items() if name.startswith("again_")}
+    print(json.dumps({name: outcome(check) for name, check in checks.items()}))

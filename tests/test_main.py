@@ -1,0 +1,129 @@
+import json
+import os
+from pathlib import Path
+import subprocess
+import sys
+
+from click.testing import CliRunner
+import pytest
+
+from embedlens import experiments
+from embedlens.__main__ import main
+from embedlens.experiments import runner
+
+ROOT = Path(__file__).parent.parent
+
+
+def run(*arguments, **environment):
+    return CliRunner().invoke(main, [str(a) for a in arguments], env=environment)
+
+
+@pytest.fixture(autouse=True)
+def at_the_root(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setenv("KERAS_BACKEND", os.environ.get("KERAS_BACKEND", "tensorflow"))
+
+
+def test_list_names_every_experiment_with_minutes_and_state():
+    lines = run("list").stdout.splitlines()
+    for name, entry in experiments.EXPERIMENTS.items():
+        (line,) = [line for line in lines if line.split()[0] == name]
+        assert f" {entry.minutes} min " in line
+        assert "fresh" in line or "stale" in line
+        assert entry.what in line
+        assert len(line) <= 100
+
+
+def test_list_says_which_source_has_changed(monkeypatch, tmp_path):
+    stored = json.loads((ROOT / "book/results/sweep.json").read_text())
+    stored["provenance"]["sources"]["models.py"] = "older"
+    (tmp_path / "book/results").mkdir(parents=True)
+    (tmp_path / "book/results/sweep.json").write_text(json.dumps(stored))
+    monkeypatch.chdir(tmp_path)
+    lines = run("list").stdout.splitlines()
+    number = next(i for i, line in enumerate(lines) if line.startswith("sweep"))
+    assert "stale" in lines[number]
+    assert "models.py" in lines[number + 1].split("changed since: ")[1].split(", ")
+    assert "not stored" in lines[0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["what"], "No such command"),
+        (["run"], "Missing argument"),
+        (["run", "other"], "'other' is not one of"),
+        (["run", "sweep", "--jobs", "0"], "0 is not in the range x>=1"),
+        (["run", "sweep", "--output", "no/such/file.json"], "no file in an existing folder"),
+        (["run", "sweep", "--output", "."], "is a directory"),
+        (["reproduce", "--seeds", "1"], "1 is not in the range x>=2"),
+        (["reproduce", "--seeds", "many"], "'many' is not a valid integer"),
+        (["reproduce", "--plain", "-1"], "-1 is not in the range x>=0"),
+        (["reproduce", "--jobs", "0"], "0 is not in the range x>=1"),
+        (["reproduce", "--output", "no/such/folder/file.json"], "no file in an existing folder"),
+        (["execute", "99_none"], "99_none"),
+        (["distribute", "--hosts", "0"], "0 is not in the range x>=1"),
+        (["pdf", "picture"], "'picture' is not one of"),
+    ],
+)
+def test_bad_arguments_get_a_usage_error(arguments, message):
+    result = run(*arguments)
+    assert result.exit_code == 2
+    assert message in " ".join(result.stderr.replace("│", " ").split())
+
+
+def test_run_outside_the_repository_asks_for_a_file(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    result = run("run", "sweep")
+    assert result.exit_code == 2
+    assert "name a file with --output" in result.stderr
+
+
+def one_part(number):
+    return {"number_squared": number**2}
+
+
+@pytest.fixture
+def small(monkeypatch, tmp_path):
+    """An experiment in the place of the sweep."""
+    monkeypatch.setattr(runner.Experiment, "file", property(lambda self: runner.__file__))
+    made = runner.Experiment("sweep", {"a": 1}, [{"number": 2}, {"number": 3}], one_part, jobs=1)
+    monkeypatch.setattr(experiments, "get", lambda name: made)
+    monkeypatch.setenv("EMBEDLENS_CACHE", str(tmp_path / "cache"))
+    return made
+
+
+def test_run_measures_and_stores(small, tmp_path):
+    file = tmp_path / "sweep.json"
+    result = run("run", "sweep", "--output", file)
+    assert result.exit_code == 0, result.output
+    assert f"Written: {file}" in result.stdout
+    assert "2/2" in result.stderr, "no progress shown"
+    runs = small.load(file)["runs"]
+    assert [run["number_squared"] for run in runs] == [4, 9]
+    assert os.environ["KERAS_BACKEND"] == experiments.EXPERIMENTS["sweep"].backend
+
+
+def test_interruption_ends_with_status_130_and_says_how_to_go_on(small, monkeypatch, tmp_path):
+    def interrupted(*arguments, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(runner, "collect", interrupted)
+    result = run("run", "sweep", "--output", tmp_path / "sweep.json")
+    assert result.exit_code == 130
+    assert "the same command goes on" in result.stdout
+    assert not (tmp_path / "sweep.json").exists()
+
+
+def test_command_chooses_the_backend_before_keras_is_imported():
+    code = (
+        "import sys; from embedlens import experiments; from embedlens.__main__ import main\n"
+        "def get(name):\n"
+        "    assert 'keras' not in sys.modules\n"
+        "    import keras\n"
+        "    print(keras.backend.backend(), 'tensorflow' in sys.modules)\n"
+        "    sys.exit()\n"
+        "experiments.get = get; main(['run', 'sweep'])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert done.stdout.strip() == "jax False", done.stderr
