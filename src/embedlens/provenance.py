@@ -65,25 +65,15 @@ def sources(file):
         path = todo.pop()
         name = path.relative_to(PACKAGE).as_posix()
         if name not in found:
-            text = path.read_text(encoding="utf-8")
-            found[name] = hashlib.sha256(_code_of(text).encode()).hexdigest()[:16]
-            todo += imports(path)
+            found[name], further = _looked_at(path, path.stat().st_mtime_ns)
+            todo += further
     return dict(sorted(found.items()))
 
 
 def imports(file):
     """Files of this package that a module imports, anywhere in its code: a list of Path."""
-    found = []
-    for node in ast.walk(ast.parse(Path(file).read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and not node.level:
-            names = [f"{node.module}.{alias.name}" for alias in node.names]
-        else:
-            continue
-        for name in names:
-            found += _files_of(name.split("."))
-    return sorted(set(found) - {Path(file).resolve()})
+    path = Path(file).resolve()
+    return _looked_at(path, path.stat().st_mtime_ns)[1]
 
 
 def fingerprint(file):
@@ -139,6 +129,25 @@ def commit():
     return head + ("+" if changes else "")
 
 
+@functools.cache
+def _looked_at(path, changed):
+    """Digest of a file's code, and what it imports of this package; `changed`: when it was."""
+    text = path.read_text(encoding="utf-8")
+    tree = ast.parse(text)
+    found = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        else:
+            continue
+        for name in names:
+            found += _files_of(name.split("."))
+    digest = hashlib.sha256(_code_of(text, tree).encode()).hexdigest()[:16]
+    return digest, sorted(set(found) - {path})
+
+
 def _files_of(names):
     """Files behind a dotted name: its packages, and the module, if they are of this package."""
     if names[0] != PACKAGE.name:
@@ -151,10 +160,10 @@ def _files_of(names):
     return files
 
 
-def _code_of(text):
+def _code_of(text, tree):
     """Source without comments, docstrings and blank lines."""
     lines = text.splitlines()
-    for node in ast.walk(ast.parse(text)):
+    for node in ast.walk(tree):
         documented = isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
         if documented and ast.get_docstring(node):
             docstring = node.body[0]
