@@ -369,6 +369,23 @@ def test_often_rated_means_more_than_twenty():
     assert data.often_rated(movies)["n_ratings"].tolist() == [21, 300]
 
 
+@pytest.mark.parametrize(
+    ("title", "year"),
+    [
+        ("Toy Story (1995)", 1995),
+        ("Hostel: Part III (2011) ", 2011),
+        ("Fawlty Towers (1975-1979)", 1975),
+        ("Big Bang Theory, The (2007-)", 2007),
+        ("2001: A Space Odyssey (1968)", 1968),
+        ("Stranger Things", None),
+        ("1984", None),
+    ],
+)
+def test_year_of_a_title(title, year):
+    (found,) = data.years(pd.Series([title]))
+    assert np.isnan(found) if year is None else found == year
+
+
 def test_years_are_at_the_end_and_the_first_of_a_span():
     titles = ["A (1999)", "B (2007-)", "C (1975-1979) ", "2001", "(1984) D", "E (99)", "", None]
     found = data.years(pd.Series(titles, index=range(10, 18)))

@@ -193,23 +193,6 @@ def test_another_script_is_refused(tmp_path):
         pages.read_script(tmp_path / "other.js")
 
 
-@pytest.mark.parametrize(
-    ("title", "year"),
-    [
-        ("Toy Story (1995)", 1995),
-        ("Hostel: Part III (2011) ", 2011),
-        ("Fawlty Towers (1975-1979)", 1975),
-        ("Big Bang Theory, The (2007-)", 2007),
-        ("2001: A Space Odyssey (1968)", 1968),
-        ("Stranger Things", None),
-        ("1984", None),
-    ],
-)
-def test_year_of_a_title(title, year):
-    (found,) = data.years(pd.Series([title]))
-    assert np.isnan(found) if year is None else found == year
-
-
 @pytest.fixture
 def movies():
     return pd.DataFrame(
