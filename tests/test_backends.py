@@ -7,7 +7,7 @@ HERE = Path(__file__).parent
 
 
 def test_models_and_row_wise_training_pass_their_tests_on_jax():
-    files = [str(HERE / f"test_{name}.py") for name in ("models", "rowwise")]
+    files = [str(HERE / f"test_{name}.py") for name in ("models", "rowwise", "rowwise_jax")]
     result = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-o", "addopts=", "-p", "no:cacheprovider", *files],
         env={**os.environ, "KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"},

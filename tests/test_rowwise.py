@@ -1,4 +1,4 @@
-"""Row-wise Adam against Keras' dense Adam. On JAX: test_backends.py runs this file."""
+"""Row-wise Adam against Keras' dense Adam, on both backends: test_backends.py has the other."""
 
 import keras
 import numpy as np
@@ -9,12 +9,39 @@ from embedlens import data, metrics, recipes, rowwise, training
 from embedlens.models import BiasOnly, DotWithBias, PenalisedDotWithBias, SimpleDot, SimpleEmbedding
 from embedlens.recipes import SCALE, Recipe
 
+
+class UsersAlone(keras.Model):
+    """One side only."""
+
+    def __init__(self, n_users, n_movies, **kwargs):
+        super().__init__(**kwargs)
+        self.user_bias = keras.layers.Embedding(n_users + 1, 1, name="user_bias")
+
+    def call(self, x):
+        return self.user_bias(x[:, 0])
+
+
+class Lopsided(UsersAlone):
+    """Rows of other lengths for users than for movies."""
+
+    def __init__(self, n_users, n_movies, **kwargs):
+        super().__init__(n_users, n_movies, **kwargs)
+        self.user_vectors = keras.layers.Embedding(n_users + 1, 4, name="user_vectors")
+        self.movie_vectors = keras.layers.Embedding(n_movies + 1, 4, name="movie_vectors")
+
+    def call(self, x):
+        product = self.user_vectors(x[:, 0]) * self.movie_vectors(x[:, 1])
+        return keras.ops.sum(product, axis=-1, keepdims=True) + self.user_bias(x[:, 0])
+
+
 MODELS = {
     "dot": Recipe(SimpleDot, dim=6),
     "own layer": Recipe(SimpleDot, dim=6, low=-0.05, embedding=SimpleEmbedding),
     "bias": Recipe(DotWithBias, dim=6, **SCALE),
     "penalised": Recipe(PenalisedDotWithBias, dim=6, vector_penalty=0.3, bias_penalty=0.2, **SCALE),
     "bias only": Recipe(BiasOnly, **SCALE),
+    "users alone": Recipe(UsersAlone),
+    "lopsided": Recipe(Lopsided),
 }
 each_model = pytest.mark.parametrize("make", MODELS.values(), ids=list(MODELS))
 
@@ -41,7 +68,7 @@ def test_equals_dense_adam(tiny_ratings, make):
 
 
 def test_equals_dense_adam_with_a_smaller_last_batch(tiny_ratings):
-    make = MODELS["dot"]  # no dropout: its random bits depend on the size of a batch
+    make = MODELS["dot"]  # no dropout: on JAX its random bits depend on the size of a batch
     ours, our_history = trained(make, tiny_ratings, 7)
     plain, plain_history = trained(make, tiny_ratings, 7, way="plain")
     assert_same_curves(our_history, plain_history, rtol=1e-5)
@@ -87,6 +114,7 @@ def test_equals_dense_adam_with_a_falling_rate(tiny_ratings):
 def test_many_calls_give_what_one_gives(tiny_ratings, monkeypatch):
     whole, whole_history = trained(MODELS["dot"], tiny_ratings, 7)  # 11 steps an epoch
     monkeypatch.setattr(rowwise, "RATINGS_PER_CALL", 28)
+    assert rowwise.steps_per_call(11, 7) == 4
     cut, cut_history = trained(MODELS["dot"], tiny_ratings, 7)
     assert_same_curves(cut_history, whole_history, rtol=1e-6)
     for a, b in zip(cut.get_weights(), whole.get_weights(), strict=True):
@@ -166,12 +194,6 @@ def test_constants_are_those_of_keras():
     assert ours == pytest.approx(theirs)
 
 
-def test_first_places_are_those_of_a_search():
-    ids = np.random.default_rng(0).integers(0, 6, (50, 8))
-    by_hand = [[list(batch).index(i) for i in batch] for batch in ids]
-    np.testing.assert_array_equal(rowwise._first_places(ids), by_hand)
-
-
 def test_fastest_way_is_row_wise_for_tables_alone(tiny_ratings):
     x = data.inputs(tiny_ratings[:1])
     network = keras.Sequential([keras.layers.Embedding(20, 2), keras.layers.Flatten()])
@@ -204,19 +226,36 @@ def test_a_models_own_name_says_nothing_of_its_tables(tiny_ratings):
 
 
 def test_tables_whose_names_are_wrong_are_noticed(tiny_ratings):
+    tiny_ratings = tiny_ratings[tiny_ratings["movieIdDense"] <= 12]  # as many as there are users
     with pytest.raises(RuntimeError, match="not those of the rows that its tables"):
         trained(Recipe(Swapped, dim=4, **SCALE), tiny_ratings, 8)
-
-
-def test_equal_recipes_share_what_was_compiled(tiny_ratings):
-    rowwise._compiled.cache_clear()
-    for rate in (0.001, 0.01):
-        recipe = Recipe(SimpleDot, recipes.Training(learning_rate=rate), dim=3)
-        trained(recipe, tiny_ratings, 8, epochs=1)
-    assert rowwise._compiled.cache_info().currsize == 1
 
 
 def test_ids_outside_the_tables_are_refused(tiny_ratings):
     few = tiny_ratings[tiny_ratings["movieIdDense"] > 3]
     with pytest.raises(ValueError, match="movieIdDense"):
         trained(MODELS["dot"], few, 8)
+
+
+@pytest.mark.parametrize("priced", ["embeddings_regularizer", "embeddings_constraint"])
+def test_what_moves_all_rows_in_every_step_is_refused(tiny_ratings, priced):
+    value = {"regularizer": keras.regularizers.L2(0.1), "constraint": keras.constraints.NonNeg()}
+
+    class Priced(keras.layers.Embedding):
+        def __init__(self, *args, **kwargs):
+            super().__init__(*args, **kwargs, **{priced: value[priced.split("_")[1]]})
+
+    with pytest.raises(ValueError, match="rows that are not looked up"):
+        trained(Recipe(SimpleDot, dim=4, embedding=Priced), tiny_ratings, 8)
+    _, history = trained(
+        Recipe(SimpleDot, dim=4, embedding=Priced), tiny_ratings, 8, way=None, epochs=1
+    )
+    assert np.isfinite(history["train_rmse"]).all()
+
+
+def test_progress_is_a_bar_for_a_long_epoch(tiny_ratings, monkeypatch, capsys):
+    trained(MODELS["dot"], tiny_ratings, 8, epochs=1, progress=True)
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(rowwise, "RATINGS_PER_CALL", 24)
+    trained(MODELS["dot"], tiny_ratings, 8, epochs=1, progress=True)
+    assert "epoch 1" in capsys.readouterr().err

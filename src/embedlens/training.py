@@ -69,7 +69,7 @@ def train(
     way : {"plain", "compiled", "rowwise"}, optional
         Keras' `fit`, an epoch a call; `fit` compiled by XLA, with 100 steps a call; or the
         result of the first for models of lookup tables alone, in a fraction of the time (see
-        `rowwise`; on JAX). Default: row-wise for a `Recipe` where it can be, else compiled.
+        `rowwise`). Default: row-wise for a `Recipe` where it can be, else compiled.
     inputs : callable
         Gives the model's input for a frame of ratings. Default: the two ids.
     callbacks : list of keras.callbacks.Callback
@@ -97,7 +97,8 @@ def train(
         If an id lies outside the tables, there is nothing to train on, or the way does not
         suit the model.
     RuntimeError
-        If row-wise training is asked for on another backend than JAX.
+        If row-wise training is asked for on another backend than TensorFlow and JAX, or for a
+        model whose tables are not what their names say.
     """
     settings = replace(getattr(recipe, "training", Training()), **changes)
     if train_ratings.empty or (valid_ratings is not None and valid_ratings.empty):
@@ -123,14 +124,8 @@ def train(
         return model, _epochs(
             one_epoch, predict_now, len(train_ratings), valid_ratings, seed, settings
         )
-    if keras.backend.backend() != "jax":
-        raise RuntimeError(
-            "row-wise training runs on JAX: set the environment variable KERAS_BACKEND=jax"
-        )
-    from embedlens import rowwise
-
     model(inputs(train_ratings.iloc[:1]))
-    trainer = rowwise.Trainer(
+    trainer = _rowwise().Trainer(
         recipe, model, tables(model), train_ratings, settings, rate, lazy, progress
     )
     history = _epochs(
@@ -234,7 +229,7 @@ def tables(model):
     Raises
     ------
     ValueError
-        If a weight is no such table.
+        If a weight is no such table, or all of its rows move in every step.
     """
     columns = []
     for weights in model.trainable_variables:
@@ -244,6 +239,12 @@ def tables(model):
             raise ValueError(
                 f"{weights.path}: row-wise training needs lookup tables alone, in layers whose "
                 "names begin with user_ or movie_; name the layer so, or train with way='compiled'"
+            )
+        if weights.regularizer is not None or weights.constraint is not None:
+            raise ValueError(
+                f"{weights.path}: a regularizer or constraint of the layer moves rows that are not "
+                "looked up; let the model's call price the rows it looks up, as in chapter 7, or "
+                "train with way='compiled'"
             )
         columns.append(column)
     return columns
@@ -264,8 +265,7 @@ def _sizes_of(model):
 
 
 def _fastest_way(recipe, model, train_ratings, inputs):
-    is_suited = isinstance(recipe, Recipe) and inputs is data.inputs
-    if keras.backend.backend() != "jax" or not is_suited:
+    if not isinstance(recipe, Recipe) or inputs is not data.inputs:
         return "compiled"
     model(inputs(train_ratings.iloc[:1]))
     try:
@@ -273,6 +273,23 @@ def _fastest_way(recipe, model, train_ratings, inputs):
     except ValueError:
         return "compiled"
     return "rowwise"
+
+
+def _rowwise():
+    """The module that trains row-wise on this backend; importing both would import both."""
+    backend = keras.backend.backend()
+    if backend == "tensorflow":
+        from embedlens import rowwise_tensorflow
+
+        return rowwise_tensorflow
+    if backend == "jax":
+        from embedlens import rowwise_jax
+
+        return rowwise_jax
+    raise RuntimeError(
+        f"row-wise training runs on TensorFlow and JAX, not on {backend}: set the environment "
+        "variable KERAS_BACKEND"
+    )
 
 
 class _Clock(keras.callbacks.Callback):
