@@ -173,7 +173,7 @@ def test_unknown_way(tiny_ratings):
 def test_row_wise_training_says_what_it_needs(tiny_ratings, monkeypatch):
     monkeypatch.setattr(keras.backend, "backend", lambda: "torch")
     with pytest.raises(RuntimeError, match="TensorFlow and JAX, not on torch"):
-        training._rowwise()
+        training._row_wise_trainer()
 
 
 def test_row_wise_training_takes_ids_and_no_callbacks(tiny_ratings):

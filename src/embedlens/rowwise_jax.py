@@ -1,137 +1,66 @@
 """Row-wise Adam on JAX: an epoch is one compiled scan over its steps. See `rowwise`."""
 
+from collections.abc import Callable
 from functools import cache, partial
+from typing import NamedTuple
 
 import jax
 from jax import numpy as jnp
 import keras
 import numpy as np
-from tqdm import tqdm
 
-from embedlens import data
 from embedlens.recipes import Recipe
-from embedlens.rowwise import (
-    BETA_1,
-    BETA_2,
-    EPSILON,
-    FADING,
-    check_lookup,
-    sizes_and_drift,
-    steps_per_call,
-)
+from embedlens.rowwise import BETA_1, BETA_2, EPSILON, FADING, Trainer
 
 
-class Trainer:
-    """Trains a model of lookup tables epoch by epoch.
+class JaxTrainer(Trainer):
+    """See `rowwise.Trainer`."""
 
-    Parameters
-    ----------
-    recipe : callable
-        Made `model`; makes another one, of a batch's size. Pass a `Recipe`, or the same
-        object again, and nothing is compiled twice.
-    model : keras.Model
-    columns : list of int
-        As from `training.tables`.
-    train_ratings : pandas.DataFrame
-    settings : recipes.Training
-    learning_rate : float or keras.optimizers.schedules.LearningRateSchedule
-    lazy, progress : bool
-        As in `training.train`.
-
-    Raises
-    ------
-    RuntimeError
-        If the rows looked up by these columns do not give the model's own predictions.
-    """
-
-    def __init__(
-        self, recipe, model, columns, train_ratings, settings, learning_rate, lazy, progress
-    ):
-        self.model, self.batch_size, self.progress = model, settings.batch_size, progress
-        self.x, self.y = data.inputs(train_ratings), data.targets(train_ratings).ravel()
-        self.n_steps = -(-len(self.x) // self.batch_size)
-        self.steps_per_call = steps_per_call(self.n_steps, self.batch_size)
+    def prepare(self, recipe, columns, sizes, drift, lazy):
         if isinstance(recipe, Recipe):  # how it is trained does not matter to what is compiled
             recipe = Recipe(recipe.model, **dict(recipe.options))
-        compiled = _compiled(recipe, tuple(columns), self.batch_size, lazy)
-        self.run_steps, self.catch_up, self.predict_rows, predict_batch = compiled
-        parts = sizes_and_drift(self.n_steps * settings.epochs, learning_rate)
-        self.series = [jnp.array(part) for part in parts]
-        self.tables = [
-            (jnp.array(w.value), jnp.zeros(w.shape), jnp.zeros(w.shape))
-            for w in model.trainable_variables
-        ]
-        self.last_steps = [jnp.zeros(len(table), "int32") for table, _, _ in self.tables]
-        self.state = [jnp.array(variable.value) for variable in model.non_trainable_variables]
-        self._check_lookup(predict_batch)
+        self.compiled = _compiled(recipe, tuple(columns), lazy)
+        self.series = sizes, drift
+        weights = [jnp.array(variable.value) for variable in self.model.trainable_variables]
+        self.tables = [(table, jnp.zeros_like(table), jnp.zeros_like(table)) for table in weights]
+        self.last_steps = [np.zeros(len(table), "int32") for table in weights]
+        self.state = [jnp.array(variable.value) for variable in self.model.non_trainable_variables]
 
-    def one_epoch(self, number, order):
-        """Train on all ratings in this order; return the running RMSE, in stars."""
-        errors = []
-        end = (number + 1) * self.n_steps
-        calls = range(0, self.n_steps, self.steps_per_call)
-        hidden = not self.progress or len(calls) == 1
-        for start in tqdm(calls, desc=f"epoch {number + 1}", leave=False, disable=hidden):
-            part = order[start * self.batch_size : (start + self.steps_per_call) * self.batch_size]
-            batches = _batches(self.x[part], self.y[part], self.batch_size, self.steps_per_call)
-            now = number * self.n_steps + np.arange(start, start + self.steps_per_call)
-            now = np.minimum(now, end - 1).astype("int32")
-            self.tables, self.last_steps, self.state, found = self.run_steps(
-                self.tables, self.last_steps, self.state, batches, now, self.series
-            )
-            errors.append(found)
-            if len(errors) > 1:  # the next batches are cut while the last ones run
-                errors[-2].block_until_ready()
-        self.tables = [
-            self.catch_up(table, last, end, self.series)
-            for table, last in zip(self.tables, self.last_steps, strict=True)
-        ]
-        self.last_steps = [jnp.full_like(last, end) for last in self.last_steps]
-        total = sum(np.asarray(part, "float64").sum() for part in errors)
-        return np.sqrt(total / len(self.x))
+    def look_up_both_ways(self, x):
+        return self.compiled.both_ways(self._weights(), self.state, x)
 
-    def predict(self, ratings):
-        """Predict `ratings` by the present rows: float32 array of shape (n,), in stars."""
-        n_batches = -(-len(ratings) // self.batch_size)
-        filling = n_batches * self.batch_size - len(ratings)
-        x = np.pad(data.inputs(ratings), ((0, filling), (0, 0)))
-        weights = [table[0] for table in self.tables]
-        predicted = self.predict_rows(weights, x.reshape(n_batches, self.batch_size, 2))
-        return predicted.ravel()[: len(ratings)]
+    def run_steps(self, x, y, now):
+        first = np.stack([_first_places(x[:, :, column]) for column in (0, 1)], axis=2)
+        self.tables, self.last_steps, self.state, error = self.compiled.run_steps(
+            self.tables, self.last_steps, self.state, (x, first, y), now, self.series
+        )
+        return error
+
+    def catch_up(self, now):
+        self.tables, self.last_steps = self.compiled.catch_up(
+            self.tables, self.last_steps, now, self.series
+        )
+
+    def predict_rows(self, x):
+        return self.compiled.predict(self._weights(), self.state, x)
 
     def assign(self):
-        """Give the model what was learnt."""
-        for variable, table in zip(self.model.trainable_variables, self.tables, strict=True):
-            variable.assign(table[0])
+        for variable, weights in zip(self.model.trainable_variables, self._weights(), strict=True):
+            variable.assign(weights)
         for variable, value in zip(self.model.non_trainable_variables, self.state, strict=True):
             variable.assign(value)
 
-    def _check_lookup(self, predict_batch):
-        x = self.x[: self.batch_size]
-        filled = np.pad(x, ((0, self.batch_size - len(x)), (0, 0)))
-        ours = predict_batch([table[0] for table in self.tables], filled)[: len(x)]
-        own = keras.ops.convert_to_numpy(self.model(x)).ravel()
-        check_lookup(self.model, ours, own)
+    def _weights(self):
+        return [weights for weights, _, _ in self.tables]
 
 
-def _batches(x, y, batch_size, n_steps):
-    """Cut ratings into `n_steps` batches, the last ones filled up with ratings that don't count.
+class Programs(NamedTuple):
+    """What is compiled for a kind of model."""
 
-    Returns
-    -------
-    x : numpy.ndarray of int32, shape (n_steps, batch_size, 2)
-    first : numpy.ndarray of int32, shape (n_steps, batch_size, 2)
-        Place in the batch at which the same user, or movie, stands first.
-    y, counted : numpy.ndarray of float32, shape (n_steps, batch_size)
-    """
-    n = n_steps * batch_size
-    x = np.pad(x, ((0, n - len(x)), (0, 0)))
-    counted = np.arange(n) < len(y)
-    y = np.pad(y, (0, n - len(y)))
-    x = x.reshape(n_steps, batch_size, 2)
-    first = np.stack([_first_places(x[:, :, column]) for column in (0, 1)], axis=2)
-    y, counted = (part.reshape(n_steps, batch_size) for part in (y, counted.astype("float32")))
-    return x, first, y, counted
+    run_steps: Callable
+    catch_up: Callable
+    predict: Callable
+    both_ways: Callable
 
 
 def _first_places(ids):
@@ -147,12 +76,10 @@ def _first_places(ids):
 
 
 @cache
-def _compiled(recipe, columns, batch_size, lazy):
+def _compiled(recipe, columns, lazy):
     """Compile the steps for a kind of model; the tables' sizes do not matter to it."""
-    # Its tables are replaced by the rows of a batch, one row per rating.
-    batch_model = recipe(batch_size - 1, batch_size - 1)
-    batch_model(np.zeros((1, 2), "int32"))
-    positions = np.repeat(np.arange(batch_size, dtype="int32")[:, None], 2, axis=1)
+    model = recipe(1, 1)  # gets the tables, or their rows, from outside
+    model(np.zeros((1, 2), "int32"))
 
     def caught_up(rows, last, now, drift):
         """Rows of weights, m, v as dense Adam would have them before step `now`."""
@@ -163,32 +90,33 @@ def _compiled(recipe, columns, batch_size, lazy):
         moved = (drift[last][:, None] - FADING**missed * drift[now]) * m / (jnp.sqrt(v) + EPSILON)
         return weights - moved, BETA_1**missed * m, BETA_2**missed * v
 
-    def call(rows, state, training):
-        values = [*zip(batch_model.trainable_variables, rows, strict=True)]
-        values += zip(batch_model.non_trainable_variables, state, strict=True)
-        with keras.StatelessScope(state_mapping=values, collect_losses=True) as scope:
-            prediction = batch_model(positions, training=training)[:, 0]
-            penalty = sum(batch_model.losses)
-        state = [scope.get_current_value(v) for v in batch_model.non_trainable_variables]
+    def call(tables, state, x, training=False):
+        with keras.StatelessScope(collect_losses=True) as scope:
+            for pair in zip(model.trainable_variables, tables, strict=True):
+                scope.add_update(pair)
+            for pair in zip(model.non_trainable_variables, state, strict=True):
+                scope.add_update(pair)
+            prediction = model(x, training=training)[:, 0]
+            penalty = sum(model.losses)
+            state = [scope.get_current_value(v) for v in model.non_trainable_variables]
         return prediction, penalty, state
 
-    def loss(rows, state, y, counted):
-        prediction, penalty, state = call(rows, state, training=True)
-        error = jnp.sum(counted * (prediction - y) ** 2)
-        return error / jnp.maximum(jnp.sum(counted), 1) + penalty, (error, state)
+    def loss(rows, state, y):
+        places = jnp.tile(jnp.arange(len(y))[:, None], (1, 2))  # one row per rating
+        prediction, penalty, state = call(rows, state, places, training=True)
+        error = jnp.sum((prediction - y) ** 2)
+        return error / len(y) + penalty, (error, state)
 
     def one_step(series, carry, batch):
         sizes, drift = series
-        tables, last_steps, state = carry
-        (x, first, y, counted), now = batch
+        tables, last_steps, state, now = carry
+        x, first, y = batch
         ids = [x[:, column] for column in columns]
         rows = [
             caught_up([part[i] for part in table], last[i], now, drift)
             for table, last, i in zip(tables, last_steps, ids, strict=True)
         ]
-        gradients, (error, state) = jax.grad(loss, has_aux=True)(
-            [row[0] for row in rows], state, y, counted
-        )
+        gradients, (error, state) = jax.grad(loss, has_aux=True)([row[0] for row in rows], state, y)
         new_tables = []
         for table, row, gradient, column in zip(tables, rows, gradients, columns, strict=True):
             same = first[:, column]  # a row that was asked for twice gets both gradients
@@ -203,26 +131,30 @@ def _compiled(recipe, columns, batch_size, lazy):
                 )
             )
         last_steps = [last.at[i].set(now + 1) for last, i in zip(last_steps, ids, strict=True)]
-        return (new_tables, last_steps, state), error
+        return (new_tables, last_steps, state, now + 1), error
 
     @partial(jax.jit, donate_argnums=(0, 1, 2))
     def run_steps(tables, last_steps, state, batches, now, series):
-        carry, errors = jax.lax.scan(
-            partial(one_step, series), (tables, last_steps, state), (batches, now)
-        )
-        return *carry, errors
+        start = tables, last_steps, state, now
+        (*learnt, _), errors = jax.lax.scan(partial(one_step, series), start, batches)
+        return *learnt, jnp.sum(errors)
 
-    @partial(jax.jit, donate_argnums=0)
-    def catch_up(table, last, now, series):
-        return caught_up(table, last, now, series[1])
-
-    def predict_batch(tables, x):
-        state = [jnp.array(variable.value) for variable in batch_model.non_trainable_variables]
-        rows = [table[x[:, column]] for table, column in zip(tables, columns, strict=True)]
-        return call(rows, state, training=False)[0]
+    @partial(jax.jit, donate_argnums=(0, 1))
+    def catch_up(tables, last_steps, now, series):
+        moved = [
+            caught_up(table, last, now, series[1])
+            for table, last in zip(tables, last_steps, strict=True)
+        ]
+        return moved, [jnp.full_like(last, now) for last in last_steps]
 
     @jax.jit
-    def predict_rows(tables, x):
-        return jax.lax.map(partial(predict_batch, tables), x)
+    def predict(tables, state, x):
+        return call(tables, state, x)[0]
 
-    return run_steps, catch_up, predict_rows, predict_batch
+    @jax.jit
+    def both_ways(tables, state, x):
+        rows = [table[x[:, column]] for table, column in zip(tables, columns, strict=True)]
+        places = jnp.tile(jnp.arange(len(x))[:, None], (1, 2))
+        return call(rows, state, places)[0], call(tables, state, x)[0]
+
+    return Programs(run_steps, catch_up, predict, both_ways)

@@ -8,20 +8,8 @@ XLA, which would copy the tables in every step. See `rowwise` for the method.
 import keras
 import numpy as np
 import tensorflow as tf
-from tqdm import tqdm
 
-from embedlens import data
-from embedlens.rowwise import (
-    BETA_1,
-    BETA_2,
-    EPSILON,
-    FADING,
-    check_lookup,
-    sizes_and_drift,
-    steps_per_call,
-)
-
-RATINGS_PER_PREDICTION = 2**14
+from embedlens.rowwise import BETA_1, BETA_2, EPSILON, FADING, Trainer
 
 
 class Packed:
@@ -70,86 +58,45 @@ class Packed:
                 variable.value.assign(table)
 
 
-class Trainer:
-    """Trains a model of lookup tables epoch by epoch.
+class TensorFlowTrainer(Trainer):
+    """See `rowwise.Trainer`."""
 
-    Parameters
-    ----------
-    recipe : callable
-        Made `model`; not used here.
-    model : keras.Model
-    columns : list of int
-        As from `training.tables`.
-    train_ratings : pandas.DataFrame
-    settings : recipes.Training
-    learning_rate : float or keras.optimizers.schedules.LearningRateSchedule
-    lazy, progress : bool
-        As in `training.train`.
-
-    Raises
-    ------
-    RuntimeError
-        If the rows looked up by these columns do not give the model's own predictions.
-    """
-
-    def __init__(
-        self, recipe, model, columns, train_ratings, settings, learning_rate, lazy, progress
-    ):
-        self.model, self.batch_size = model, settings.batch_size
-        self.lazy, self.progress = lazy, progress
-        self.x, self.y = data.inputs(train_ratings), data.targets(train_ratings).ravel()
-        self.n_steps = -(-len(self.x) // self.batch_size)
-        self.steps_per_call = steps_per_call(self.n_steps, self.batch_size)
-        parts = sizes_and_drift(self.n_steps * settings.epochs, learning_rate)
-        self.sizes, self.drift = map(tf.constant, parts)
-        self.packed = _packed(model.trainable_variables, columns)
-        self._run_steps = {}  # by the size of a batch
+    def prepare(self, recipe, columns, sizes, drift, lazy):
+        self.sizes, self.drift, self.lazy = tf.constant(sizes), tf.constant(drift), lazy
+        self.packed = _packed(self.model.trainable_variables, columns)
+        self._compiled = {}  # by the size of a batch: to know it makes the steps faster
         step, ids = tf.TensorSpec((), "int32"), tf.TensorSpec((None, 2), "int32")
         self._catch_up = tf.function(self._all_caught_up, [step], autograph=False)
-        self._predict = tf.function(lambda x: model(x)[:, 0], [ids], autograph=False)
-        self._check(tf.constant(self.x[: self.batch_size]))
+        self._predict = tf.function(lambda x: self.model(x)[:, 0], [ids], autograph=False)
 
-    def one_epoch(self, number, order):
-        """Train on all ratings in this order; return the running RMSE, in stars."""
-        total, now = 0.0, tf.constant(number * self.n_steps)
-        starts = range(0, self.n_steps, self.steps_per_call)
-        hidden = not self.progress or len(starts) == 1
-        for start in tqdm(starts, desc=f"epoch {number + 1}", leave=False, disable=hidden):
-            part = order[start * self.batch_size : (start + self.steps_per_call) * self.batch_size]
-            for x, y in self._batches(part):
-                total += float(self._compiled(y.shape[1])(x, y, now))
-                now += len(x)
-        self._catch_up(now)
-        return np.sqrt(total / len(self.x))
+    def look_up_both_ways(self, x):
+        x = tf.constant(x)
+        ids, places = zip(*(packed.ids(x) for packed in self.packed), strict=True)
+        rows = [packed.read(asked)[0] for packed, asked in zip(self.packed, ids, strict=True)]
+        weights = [tf.split(part, 3, 1)[0] for part in rows]
+        with keras.StatelessScope() as scope:
+            self._replace(scope, self._cut(weights))
+            ours = self.model(self._places(x, places))
+        return ours, self.model(x)
 
-    def predict(self, ratings):
-        """Predict `ratings` by the present rows: float32 array of shape (n,), in stars."""
-        x = data.inputs(ratings)
-        starts = range(0, len(x), RATINGS_PER_PREDICTION)
-        return np.concatenate([self._predict(x[s : s + RATINGS_PER_PREDICTION]) for s in starts])
-
-    def assign(self):
-        """The model has what was learnt: each epoch ends with it."""
-
-    def _batches(self, part):
-        """These ratings as batches of the same size, and what is left as a smaller one."""
-        whole = len(part) // self.batch_size * self.batch_size
-        for rows, size in [(part[:whole], self.batch_size), (part[whole:], len(part) - whole)]:
-            if len(rows):
-                y = self.y[rows].reshape(-1, size)
-                yield tf.constant(self.x[rows].reshape(*y.shape, 2)), tf.constant(y)
-
-    def _compiled(self, size):
-        """The steps for batches of this size; to know it makes them faster."""
-        if size not in self._run_steps:
+    def run_steps(self, x, y, now):
+        size = y.shape[1]
+        if size not in self._compiled:
             shapes = [((None, size, 2), "int32"), ((None, size), "float32"), ((), "int32")]
             signature = [tf.TensorSpec(*shape) for shape in shapes]
-            self._run_steps[size] = tf.function(self._steps, signature, autograph=False)
-        return self._run_steps[size]
+            self._compiled[size] = tf.function(self._steps, signature, autograph=False)
+        return self._compiled[size](x, y, now)
+
+    def catch_up(self, now):
+        self._catch_up(now)
+
+    def predict_rows(self, x):
+        return self._predict(x)
+
+    def assign(self):
+        """The model has what was learnt: `catch_up` hands it over."""
 
     def _steps(self, x, y, now):
-        """Train on batches, x of shape (steps, size, 2): sum of squared errors, in stars."""
-
         def step(number, total):
             return number + 1, total + self._step(x[number], y[number], now + number)
 
@@ -181,7 +128,7 @@ class Trainer:
 
         The model itself looks these rows up, at these places, instead of its tables.
         """
-        tables = [packed.cut(weights) for packed, weights in zip(self.packed, rows, strict=True)]
+        tables = self._cut(rows)
         with tf.GradientTape() as tape, keras.StatelessScope(collect_losses=True) as scope:
             tape.watch(tables)
             self._replace(scope, tables)
@@ -202,6 +149,9 @@ class Trainer:
         for packed, at in zip(self.packed, places, strict=True):
             columns.update(zip(packed.columns, tf.unstack(at, axis=1), strict=True))
         return tf.stack(list(columns.values()), 1)
+
+    def _cut(self, weights):
+        return [packed.cut(part) for packed, part in zip(self.packed, weights, strict=True)]
 
     def _replace(self, scope, tables):
         """Let the model see these tables, within the scope, in place of its own."""
@@ -226,18 +176,6 @@ class Trainer:
             packed.rows.assign(tf.concat([weights, m, v], 1))
             packed.last.assign(tf.fill(tf.shape(packed.last), now))
             packed.unpack(weights)
-
-    def _check(self, x):
-        ids, places = zip(*(packed.ids(x) for packed in self.packed), strict=True)
-        with keras.StatelessScope() as scope:
-            weights = [
-                tf.split(packed.read(asked)[0], 3, 1)[0]
-                for packed, asked in zip(self.packed, ids, strict=True)
-            ]
-            tables = [packed.cut(w) for packed, w in zip(self.packed, weights, strict=True)]
-            self._replace(scope, tables)
-            ours = self.model(self._places(x, places))
-        check_lookup(self.model, ours, self.model(x))
 
 
 def _packed(variables, columns):

@@ -125,7 +125,7 @@ def train(
             one_epoch, predict_now, len(train_ratings), valid_ratings, seed, settings
         )
     model(inputs(train_ratings.iloc[:1]))
-    trainer = _rowwise().Trainer(
+    trainer = _row_wise_trainer()(
         recipe, model, tables(model), train_ratings, settings, rate, lazy, progress
     )
     history = _epochs(
@@ -275,17 +275,17 @@ def _fastest_way(recipe, model, train_ratings, inputs):
     return "rowwise"
 
 
-def _rowwise():
-    """The module that trains row-wise on this backend; importing both would import both."""
+def _row_wise_trainer():
+    """The class for this backend; importing the other would import the other backend."""
     backend = keras.backend.backend()
     if backend == "tensorflow":
-        from embedlens import rowwise_tensorflow
+        from embedlens.rowwise_tensorflow import TensorFlowTrainer
 
-        return rowwise_tensorflow
+        return TensorFlowTrainer
     if backend == "jax":
-        from embedlens import rowwise_jax
+        from embedlens.rowwise_jax import JaxTrainer
 
-        return rowwise_jax
+        return JaxTrainer
     raise RuntimeError(
         f"row-wise training runs on TensorFlow and JAX, not on {backend}: set the environment "
         "variable KERAS_BACKEND"
