@@ -28,7 +28,7 @@ class Stub:
     def __init__(self):
         self.users = set()
 
-    def predict(self, x, batch_size, verbose):
+    def __call__(self, x):
         self.users |= set(x[:, 0].tolist())
         return np.array([[SCORES[movie]] for movie in x[:, 1].tolist()], dtype="float32")
 
@@ -120,6 +120,24 @@ def test_mmr_by_relevance_alone_and_by_hand():
     assert mmr(relevance, similarity, 4, 1.0) == [1, 2, 3, 0]
     # After 1: movie 2 has 0.45 - 0.475, movie 3 has 0.25 - 0.05, movie 0 has 0.1 - 0.
     assert mmr(relevance, similarity, 3, 0.5) == [1, 3, 0]
+
+
+def test_mmr_fills_ten_places_unless_told():
+    assert mmr(np.arange(12.0), np.eye(12), weight=1.0) == list(range(11, 1, -1))
+
+
+def test_row_and_column_of_nobody_may_lack_scores():
+    scores = np.arange(16.0).reshape(4, 4)
+    scores[0] = scores[:, 0] = np.nan
+    assert top_n(scores, np.zeros((4, 4), bool), 2)[1:].tolist() == [[3, 2]] * 3
+
+
+def test_two_ratings_have_a_spread():
+    ratings = pd.DataFrame({"rating": [1.0, 3.0]})
+    found = cautious(np.array([3.0, 3.0]), ratings, np.array([0, 3]))
+    np.testing.assert_allclose(found, 3 - np.sqrt(2) / np.sqrt([1, 4]))
+    with pytest.raises(ValueError, match="needs two"):
+        cautious(np.array([3.0]), ratings[:1], np.array([0]))
 
 
 def test_mmr_makes_lists_less_alike():

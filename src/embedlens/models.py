@@ -701,7 +701,7 @@ class DriftingDotWithFeedback(DotWithFeedback):
         return self.to_stars(self.score(ids, training, silence) + self.drift(drift))
 
 
-# A model of no users has a table of one row. Row-wise training makes such for batches of one.
+# A model of no users has a table of one row: that of id 0, which stays unused.
 _LOWEST = {"n_users": 0, "n_movies": 0, "n_contexts": 0, "sides": 0}
 _LOWEST |= dict.fromkeys(["dim", "units", "layers", "n_columns", "input_dim", "output_dim"], 1)
 

@@ -17,6 +17,7 @@ from embedlens.recipes import Recipe, Training
 
 WAYS = ("plain", "compiled", "rowwise")
 STEPS_PER_CALL = 100
+RATINGS_PER_PREDICTION = 4096
 
 
 def set_seed(seed):
@@ -190,7 +191,10 @@ def predict(model, ratings, inputs=data.inputs):
     if not model.built:
         model(inputs(ratings.iloc[:1]))
     data.check_ids(ratings, _sizes_of(model))
-    return model.predict(inputs(ratings), batch_size=4096, verbose=0).ravel()
+    # Called as it is: `Model.predict` would trace, and compile, each model anew.
+    starts = range(0, len(ratings), RATINGS_PER_PREDICTION)
+    chunks = (inputs(ratings.iloc[start : start + RATINGS_PER_PREDICTION]) for start in starts)
+    return np.concatenate([keras.ops.convert_to_numpy(model(chunk)).ravel() for chunk in chunks])
 
 
 def learning_rate(settings, n_examples):
