@@ -127,6 +127,13 @@ def test_nearest_is_by_cosine_among_the_rated(space):
         assert table.loc[rated, "nearest"] == rated
 
 
+def test_a_movie_with_a_vector_of_zero_is_like_no_other(space):
+    space.vectors[2] = 0.0
+    table = foldin.explain(space, foldin.fold_in(space, RATINGS)).set_index("movieIdDense")
+    assert table.loc[5, "cosine"] == 0
+    assert np.isfinite(table["cosine"]).all()
+
+
 def test_ranking_leaves_out_the_rated_and_goes_down(space):
     user = foldin.fold_in(space, {3: 4.5, 11: 1.0})
     ranked = foldin.rank(space, user)

@@ -70,8 +70,10 @@ def again_recommendations():
     listed = recommendations.list_measures(scores, seen, popularity, valid)
     again |= {f"tuned_{key}": value for key, value in listed.items()}
     assert len(again) == 3 + 2 * 9 + 9
+    # The results were stored when row-wise training still diluted the penalty of an epoch's last,
+    # smaller batch. Being exact there moves shares of lists by up to 0.0042.
     for key, value in again.items():
-        within = 2 if key == "tuned_popularity" else 0.004
+        within = 2 if key == "tuned_popularity" else 0.006
         assert abs(value - stored[key]) < within, (key, value, stored[key])
 
 
