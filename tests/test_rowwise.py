@@ -24,14 +24,22 @@ class UsersAlone(keras.Model):
 class Lopsided(UsersAlone):
     """Rows of other lengths for users than for movies."""
 
+    spare = 0
+
     def __init__(self, n_users, n_movies, **kwargs):
         super().__init__(n_users, n_movies, **kwargs)
-        self.user_vectors = keras.layers.Embedding(n_users + 1, 4, name="user_vectors")
+        self.user_vectors = keras.layers.Embedding(n_users + 1 + self.spare, 4, name="user_vectors")
         self.movie_vectors = keras.layers.Embedding(n_movies + 1, 4, name="movie_vectors")
 
     def call(self, x):
         product = self.user_vectors(x[:, 0]) * self.movie_vectors(x[:, 1])
         return keras.ops.sum(product, axis=-1, keepdims=True) + self.user_bias(x[:, 0])
+
+
+class Roomy(Lopsided):
+    """A table with rows to spare, beside one of the same side without."""
+
+    spare = 8
 
 
 MODELS = {
@@ -42,6 +50,7 @@ MODELS = {
     "bias only": Recipe(BiasOnly, **SCALE),
     "users alone": Recipe(UsersAlone),
     "lopsided": Recipe(Lopsided),
+    "roomy": Recipe(Roomy),
 }
 each_model = pytest.mark.parametrize("make", MODELS.values(), ids=list(MODELS))
 

@@ -11,6 +11,7 @@ from embedlens.movielens import files
 
 LOWEST_RATING, HIGHEST_RATING = files.LOWEST_RATING, files.HIGHEST_RATING
 RATING_STEP = files.RATING_STEP
+RATINGS_PER_PREDICTION = 4096  # at once, so that what a model makes in between stays small
 NO_GENRES = files.NO_GENRES  # what stands for a movie's genres where none is known
 MORE_THAN = 20  # The post keeps movies with more than 20 ratings.
 IDS = ["userIdDense", "movieIdDense"]

@@ -29,7 +29,6 @@ BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-7
 FADING = BETA_1 / BETA_2**0.5  # of a row's step, per step without a gradient
 HORIZON = 400  # FADING**400 is below 1e-18
 RATINGS_PER_CALL = 2**17  # an epoch is cut into calls of this size
-RATINGS_PER_PREDICTION = 2**12
 
 
 class Trainer(abc.ABC):
@@ -86,7 +85,7 @@ class Trainer(abc.ABC):
 
     def predict(self, ratings):
         """Predict `ratings` by the present rows: float32 array of shape (n,), in stars."""
-        x, size = data.inputs(ratings), RATINGS_PER_PREDICTION
+        x, size = data.inputs(ratings), data.RATINGS_PER_PREDICTION
         filled = np.pad(x, ((0, -len(x) % size), (0, 0))).reshape(-1, size, 2)
         return np.concatenate([self.predict_rows(part) for part in filled])[: len(x)]
 
@@ -126,7 +125,7 @@ class Trainer(abc.ABC):
 
     @abc.abstractmethod
     def predict_rows(self, x):
-        """Predict by the present rows: x of shape (RATINGS_PER_PREDICTION, 2)."""
+        """Predict by the present rows: x of shape (data.RATINGS_PER_PREDICTION, 2)."""
 
     @abc.abstractmethod
     def assign(self):

@@ -91,6 +91,7 @@ def _compiled(recipe, columns, lazy):
         return weights - moved, BETA_1**missed * m, BETA_2**missed * v
 
     def call(tables, state, x, training=False):
+        """Predictions, penalty and new state of the model with these tables."""
         with keras.StatelessScope(collect_losses=True) as scope:
             for pair in zip(model.trainable_variables, tables, strict=True):
                 scope.add_update(pair)
@@ -101,9 +102,13 @@ def _compiled(recipe, columns, lazy):
             state = [scope.get_current_value(v) for v in model.non_trainable_variables]
         return prediction, penalty, state
 
+    def call_on_rows(rows, state, training=False):
+        """The same, with one row per rating."""
+        places = jnp.tile(jnp.arange(len(rows[0]))[:, None], (1, 2))
+        return call(rows, state, places, training)
+
     def loss(rows, state, y):
-        places = jnp.tile(jnp.arange(len(y))[:, None], (1, 2))  # one row per rating
-        prediction, penalty, state = call(rows, state, places, training=True)
+        prediction, penalty, state = call_on_rows(rows, state, training=True)
         error = jnp.sum((prediction - y) ** 2)
         return error / len(y) + penalty, (error, state)
 
@@ -154,7 +159,6 @@ def _compiled(recipe, columns, lazy):
     @jax.jit
     def both_ways(tables, state, x):
         rows = [table[x[:, column]] for table, column in zip(tables, columns, strict=True)]
-        places = jnp.tile(jnp.arange(len(x))[:, None], (1, 2))
-        return call(rows, state, places)[0], call(tables, state, x)[0]
+        return call_on_rows(rows, state)[0], call(tables, state, x)[0]
 
     return Programs(run_steps, catch_up, predict, both_ways)

@@ -180,13 +180,14 @@ class TensorFlowTrainer(Trainer):
 
 def _packed(variables, columns):
     """Pack tables: users and movies together where their rows are of the same widths."""
-    tables = {}
-    for variable, column in sorted(zip(variables, columns, strict=True), key=lambda pair: pair[1]):
-        tables.setdefault(column, []).append(variable)
-    widths = {tuple(variable.shape[1] for variable in side) for side in tables.values()}
-    if len(widths) == 1:
-        return [Packed(tables)]
-    return [Packed({column: side}) for column, side in tables.items()]
+    groups = {}
+    for variable, column in zip(variables, columns, strict=True):
+        groups.setdefault((column, variable.shape[0]), []).append(variable)
+    sides = {column: group for (column, _), group in groups.items()}
+    widths = {tuple(variable.shape[1] for variable in group) for group in groups.values()}
+    if len(widths) == 1 and len(sides) == len(groups):
+        return [Packed(sides)]
+    return [Packed({column: group}) for (column, _), group in groups.items()]
 
 
 def _sums(gradient, n):

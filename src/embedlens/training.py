@@ -17,7 +17,6 @@ from embedlens.recipes import Recipe, Training
 
 WAYS = ("plain", "compiled", "rowwise")
 STEPS_PER_CALL = 100
-RATINGS_PER_PREDICTION = 4096
 
 
 def set_seed(seed):
@@ -191,9 +190,11 @@ def predict(model, ratings, inputs=data.inputs):
     if not model.built:
         model(inputs(ratings.iloc[:1]))
     data.check_ids(ratings, _sizes_of(model))
-    # Called as it is: `Model.predict` would trace, and compile, each model anew.
-    starts = range(0, len(ratings), RATINGS_PER_PREDICTION)
-    chunks = (inputs(ratings.iloc[start : start + RATINGS_PER_PREDICTION]) for start in starts)
+    size = data.RATINGS_PER_PREDICTION
+    if keras.backend.backend() != "tensorflow":  # to call it would compile each operation
+        return model.predict(inputs(ratings), batch_size=size, verbose=0).ravel()
+    # `Model.predict` would trace each model anew, which takes longer than to call it.
+    chunks = (inputs(ratings.iloc[start : start + size]) for start in range(0, len(ratings), size))
     return np.concatenate([keras.ops.convert_to_numpy(model(chunk)).ravel() for chunk in chunks])
 
 
