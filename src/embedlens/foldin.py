@@ -193,11 +193,10 @@ def explain(space, user, ridge=RIDGE):
     bias = space.biases + user.bias
     shared = space.vectors @ space.user_vector
     taste = space.vectors @ (user.vector - space.user_vector)
-    share = 1 / (1 + np.exp(-(bias + shared + taste)))
     table = pd.DataFrame(
         {
             "movieIdDense": space.ids,
-            "predicted": space.low + (space.high - space.low) * share,
+            "predicted": recommend.stars_of(bias + shared + taste, space.low, space.high),
             "bias": bias,
             "shared": shared,
             "taste": taste,

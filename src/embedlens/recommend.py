@@ -62,9 +62,14 @@ def scores(model):
         average user's, as in `foldin.explain`.
     """
     users, movies, user_bias, movie_bias = weights_of(model)
-    shares = 1 / (1 + np.exp(-(users @ movies.T + user_bias[:, None] + movie_bias)))
-    stars = model.min_rating + (model.max_rating - model.min_rating) * shares
+    score = users @ movies.T + user_bias[:, None] + movie_bias
+    stars = stars_of(score, model.min_rating, model.max_rating)
     return stars, (users - users[1:].mean(axis=0)) @ movies.T
+
+
+def stars_of(score, low, high):
+    """Stretch the sigmoid of a score between the ends of the scale, as `DotWithBias` does."""
+    return low + (high - low) / (1 + np.exp(-score))
 
 
 def weights_of(model, dtype="float64"):

@@ -148,7 +148,7 @@ def folded_rmse(space, given, asked, n, ridge):
         folded_in = foldin.fold_in(space, pairs.get(user, []), ridge)
         places = np.searchsorted(space.ids, rows["movieIdDense"])
         score = space.vectors[places] @ folded_in.vector + space.biases[places] + folded_in.bias
-        stars = space.low + (space.high - space.low) / (1 + np.exp(-score))
+        stars = recommend.stars_of(score, space.low, space.high)
         errors.append(rows["rating"].to_numpy() - stars)
     errors = np.concatenate([np.empty(0), *errors])
     return metrics.rmse(errors, np.zeros(len(errors)))
