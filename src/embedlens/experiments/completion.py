@@ -246,11 +246,11 @@ def train_autorec(residuals, settings, seed):
     AutoRec
     """
     targets = residuals[np.isfinite(residuals).any(axis=1)]
-    of_training = {name: settings[name] for name in ("epochs", "batch_size", "learning_rate")}
-    rate = training.learning_rate(recipes.Training(**of_training, falling=True), len(targets))
+    steps = -(-len(targets) // settings["batch_size"]) * settings["epochs"]
+    falling = keras.optimizers.schedules.CosineDecay(settings["learning_rate"], steps)
     training.set_seed(seed)
     model = AutoRec(targets.shape[1], settings["dim"], settings["dropout"], settings["penalty"])
-    model.compile(keras.optimizers.Adam(rate), loss=masked_mse)
+    model.compile(keras.optimizers.Adam(falling), loss=masked_mse)
     model.fit(
         np.nan_to_num(targets),
         targets,
