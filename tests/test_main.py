@@ -7,7 +7,7 @@ import sys
 from click.testing import CliRunner
 import pytest
 
-from embedlens import experiments
+from embedlens import experiments, recipes
 from embedlens.__main__ import main
 from embedlens.experiments import runner
 
@@ -56,6 +56,8 @@ def test_list_says_which_source_has_changed(monkeypatch, tmp_path):
         (["run", "sweep", "--jobs", "0"], "0 is not in the range x>=1"),
         (["run", "sweep", "--output", "no/such/file.json"], "no file in an existing folder"),
         (["run", "sweep", "--output", "."], "is a directory"),
+        (["run", "sweep", "--data", "ml-1m"], "--data goes with tuning"),
+        (["run", "tuning", "--minutes", "3"], "--minutes with --data"),
         (["reproduce", "--seeds", "1"], "1 is not in the range x>=2"),
         (["reproduce", "--seeds", "many"], "'many' is not a valid integer"),
         (["reproduce", "--plain", "-1"], "-1 is not in the range x>=0"),
@@ -113,6 +115,30 @@ def test_interruption_ends_with_status_130_and_says_how_to_go_on(small, monkeypa
     assert result.exit_code == 130
     assert "the same command goes on" in result.stdout
     assert not (tmp_path / "sweep.json").exists()
+
+
+def test_tuning_on_other_data_writes_a_recipe(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("EMBEDLENS_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "small").mkdir()
+    rows = [
+        f"{user},{movie},{1 + (user + movie) % 9 / 2},0"
+        for user in range(1, 40, 2)
+        for movie in range(1, 30)
+    ]
+    header = "userId,movieId,rating,timestamp"
+    (tmp_path / "small/ratings.csv").write_text("\n".join([header, *rows, ""]))
+    movies = [f"{movie},A film,Drama" for movie in range(1, 30)]
+    (tmp_path / "small/movies.csv").write_text("\n".join(["movieId,title,genres", *movies, ""]))
+    result = run("run", "tuning", "--data", "small", "--minutes", "0")
+    assert result.exit_code == 0, result.output
+    report = json.loads((tmp_path / "tuned-small.json").read_text())
+    assert f"The best of 1 settings has RMSE {report['rmse']:.4f}" in result.stdout
+    assert recipes.load(tmp_path / "tuned-small.json").settings() == report["recipe"]
+    assert f"  dim: {report['recipe']['dim']}\n" in result.stdout
+    missing = run("run", "tuning", "--data", "nowhere")
+    assert missing.exit_code == 1
+    assert "nowhere: no such folder or zip file, and no release known" in missing.stderr
 
 
 def test_command_chooses_the_backend_before_keras_is_imported():

@@ -45,3 +45,29 @@ def test_a_recipe_makes_its_model():
     model = Recipe(SimpleDot, dim=3, embedding=SimpleEmbedding)(4, 5)
     assert isinstance(model.user_embedding, SimpleEmbedding)
     assert (model.user_embedding.input_dim, model.movie_embedding.input_dim) == (5, 6)
+
+
+@pytest.mark.parametrize("recipe", [recipes.TUNED, recipes.BIAS, recipes.SIMPLE_DOT])
+def test_a_stored_recipe_is_read(recipe, tmp_path):
+    file = tmp_path / "tuned.json"
+    file.write_text(json.dumps({"runs": [], "recipe": recipe.settings()}))
+    assert recipes.load(file) == recipe
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "[]", "{}", '{"recipe": {"model": "Recipe"}}', '{"recipe": {"model": "SimpleDot"}}'],
+)
+def test_a_file_without_a_recipe_is_refused(text, tmp_path):
+    file = tmp_path / "tuned.json"
+    file.write_text(text)
+    with pytest.raises(ValueError, match=r"tuned.json: no recipe in it .* run tuning --data"):
+        recipes.load(file)
+
+
+def test_a_recipe_for_no_model_of_the_book_is_refused(tmp_path):
+    file = tmp_path / "tuned.json"
+    for changes in ({"model": "np"}, {"dim": 0}, {"depth": 3}):
+        file.write_text(json.dumps({"recipe": recipes.TUNED.settings() | changes}))
+        with pytest.raises(ValueError, match="no recipe in it"):
+            recipes.load(file)

@@ -48,10 +48,17 @@ def list_():
 @click.option("--output", type=_FileToWrite(), help="JSON file (book/results/NAME.json)")
 @click.option("--jobs", type=JOBS, help="processes (as the experiment says)")
 @click.option("--folder", type=FOLDER, help="where finished parts are kept (the cache)")
-def run(name, output, jobs, folder):
+@click.option("--data", help="tuning: a release, folder or zip file to search a setting for")
+@click.option("--minutes", type=click.FloatRange(min=0), help="with --data: at most so long")
+def run(name, output, jobs, folder, data, minutes):
     """Run an experiment of the list and store it."""
     os.environ["KERAS_BACKEND"] = experiments.EXPERIMENTS[name].backend
-    _measure(experiments.get(name), output or _stored(name), jobs, folder)
+    if data is not None and name == "tuning":
+        _tune(data, minutes, output, jobs, folder)
+    elif data is not None or minutes is not None:
+        raise click.UsageError("--data goes with tuning, and --minutes with --data")
+    else:
+        _measure(experiments.get(name), output or _stored(name), jobs, folder)
 
 
 @main.command()
@@ -158,6 +165,22 @@ def distribute(**options):
         distributed.run(**options)
     except ValueError as error:
         raise click.UsageError(str(error)) from error
+
+
+def _tune(source, minutes, output, jobs, folder):
+    from embedlens.experiments import tuning
+
+    try:
+        experiment = tuning.on_other_data(source, minutes)
+    except (OSError, ValueError) as error:
+        raise click.ClickException(str(error)) from error
+    output = output or Path(f"tuned-{Path(source).stem}.json")
+    report = _measure(experiment, output, jobs, folder)
+    trials = len(report["runs"]) - 1
+    print(f"The best of {trials} settings has RMSE {report['rmse']:.4f} on ratings not searched on")
+    for key, value in report["recipe"].items():
+        print(f"  {key}: {value:.4g}" if isinstance(value, float) else f"  {key}: {value}")
+    print(f'To train with it: recipes.load("{output}")')
 
 
 def _stored(name):

@@ -95,14 +95,15 @@ def versions():
     return {name: metadata.version(name) for name in LIBRARIES}
 
 
-def dataset_digest():
-    """SHA-256 of ratings and titles, as joined and numbered."""
+def dataset_digest(ratings=None):
+    """SHA-256 of ratings and titles, as joined and numbered; default: of the embedded ones."""
     import pandas as pd
 
     from embedlens import data
 
     columns = ["userIdDense", "movieIdDense", "rating", "title"]
-    rows = pd.util.hash_pandas_object(data.prepared()[columns], index=False)
+    ratings = data.prepared() if ratings is None else ratings
+    rows = pd.util.hash_pandas_object(ratings[columns], index=False)
     return hashlib.sha256(rows.to_numpy().tobytes()).hexdigest()
 
 

@@ -1,8 +1,10 @@
 """Recipes: how a model is made and trained, in a value that can be compared and stored."""
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
+import json
+from pathlib import Path
 
-from embedlens import data
+from embedlens import data, models
 from embedlens.models import BiasOnly, DotWithBias, PenalisedDotWithBias, SimpleDot, SimpleEmbedding
 
 
@@ -82,6 +84,38 @@ class Recipe:
             key: value.__name__ if isinstance(value, type) else value for key, value in self.options
         }
         return {"model": self.model.__name__, **options, **asdict(self.training)}
+
+
+def load(path):
+    """Read the recipe that ``python -m embedlens run tuning --data ...`` found.
+
+    Parameters
+    ----------
+    path : path-like
+        The file that it wrote.
+
+    Returns
+    -------
+    Recipe
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If it holds no recipe for a model of this book.
+    """
+    try:
+        options = json.loads(Path(path).read_text(encoding="utf-8"))["recipe"]
+        model = getattr(models, options.pop("model"))
+        trained_so = Training(**{field.name: options.pop(field.name) for field in fields(Training)})
+        recipe = Recipe(model, trained_so, **options)
+        recipe(1, 1)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(
+            f"{path}: no recipe in it ({error!r}); python -m embedlens run tuning --data writes one"
+        ) from error
+    return recipe
 
 
 SCALE = {"min_rating": data.LOWEST_RATING, "max_rating": data.HIGHEST_RATING}

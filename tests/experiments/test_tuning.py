@@ -1,6 +1,7 @@
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -82,3 +83,71 @@ def test_same_search_twice(monkeypatch, tmp_path):
     first, again = (searched(tmp_path / name, trials=4) for name in ("first", "again"))
     assert first["runs"] == again["runs"]
     assert len({run["rmse"] for run in first["runs"]}) == 4
+
+
+@pytest.fixture(scope="module")
+def release(tmp_path_factory):
+    """A folder with 3,000 made-up ratings."""
+    folder = tmp_path_factory.mktemp("release")
+    rng = np.random.default_rng(0)
+    pairs = rng.choice(100 * 80, 3000, replace=False)
+    ratings = pd.DataFrame({"userId": pairs // 80 + 1, "movieId": pairs % 80 + 1})
+    ratings["rating"] = rng.integers(1, 11, len(ratings)) / 2
+    ratings["timestamp"] = 0
+    ratings.to_csv(folder / "ratings.csv", index=False)
+    movies = pd.DataFrame({"movieId": range(1, 81), "title": "A film", "genres": "Drama"})
+    movies.to_csv(folder / "movies.csv", index=False)
+    return str(folder)
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """Instead of training: the RMSE of a setting, and what was seen."""
+    seen = []
+
+    def train(recipe, sizes, train_ratings, valid_ratings, seed):
+        assert sizes == (100, 80)
+        seen.append((recipe, train_ratings, valid_ratings))
+        rmse = abs(np.log(recipe.training.learning_rate / 0.01)) + 0.001 * len(valid_ratings)
+        return None, pd.DataFrame({"valid_rmse": [9.0, rmse]})
+
+    monkeypatch.setattr(training, "train", train)
+    return seen
+
+
+def test_search_on_other_data_reports_on_ratings_that_it_never_saw(release, quick, tmp_path):
+    report = tuning.on_other_data(release, trials=9).run(tmp_path)
+    *searched_in, (chosen, train, reported) = quick
+    outer = set(train.index)
+    assert len(outer) == 2400
+    assert len(reported) == 600
+    assert not outer & set(reported.index)
+    assert len(searched_in) == 2 * 9
+    for _, inner, judged in searched_in:
+        assert set(inner.index) | set(judged.index) == outer
+    *trials, last = report["runs"]
+    assert chosen == tuning._recipe(min(trials, key=lambda run: run["rmse"])["setting"])
+    assert report["recipe"] == chosen.settings()
+    assert report["rmse"] == last["rmse"]
+    assert len({run["rmse"] for run in trials}) == 9
+
+
+def test_search_on_other_data_keeps_to_its_time_and_goes_on_later(release, quick, tmp_path):
+    first = tuning.on_other_data(release, minutes=0, trials=4).run(tmp_path)
+    assert len(first["runs"]) == 1 + 1
+    whole = tuning.on_other_data(release, trials=4).run(tmp_path)
+    assert whole["runs"][0] == first["runs"][0]
+    assert len(whole["runs"]) == 4 + 1
+    n_reported = len(
+        {run["setting"]["learning_rate"] for run in (first["runs"][-1], whole["runs"][-1])}
+    )
+    assert len(quick) == 2 * 4 + n_reported, "a finished trial was made again"
+
+
+def test_finished_trials_are_kept_apart_by_data(release, tmp_path):
+    other = tmp_path / "other"
+    shutil.copytree(release, other)
+    text = (other / "ratings.csv").read_text().replace(",5.0,", ",4.5,", 1)
+    (other / "ratings.csv").write_text(text)
+    one, two = (tuning.on_other_data(str(place)) for place in (release, other))
+    assert one.memory().location != two.memory().location

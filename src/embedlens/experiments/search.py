@@ -1,5 +1,7 @@
 """One way to search settings: within the training part, and with one loop."""
 
+import time
+
 from embedlens import data
 
 # The search sees the training part of this split alone, and cuts it once more.
@@ -7,7 +9,7 @@ SPLITS = {"split": 0, "inner_splits": [1, 2], "inner_share": 0.9}
 CHOICES = ("batch_size", "dim", "units", "layers")
 
 
-def inner_part(inner_split, timestamps=False):
+def inner_part(inner_split, timestamps=False, ratings=None):
     """Cut the training part of the search's split once more: what a nested search may see.
 
     Parameters
@@ -16,17 +18,20 @@ def inner_part(inner_split, timestamps=False):
         One of ``SPLITS["inner_splits"]``.
     timestamps : bool, default False
         As in `data.prepared`.
+    ratings : pandas.DataFrame, optional
+        As from `data.prepare`. Default: the embedded ones.
 
     Returns
     -------
     train_ratings, valid_ratings : pandas.DataFrame
         To train and to judge on.
     """
-    outer, _ = data.train_valid_split(data.prepared(timestamps), SPLITS["split"])
+    ratings = data.prepared(timestamps) if ratings is None else ratings
+    outer, _ = data.train_valid_split(ratings, SPLITS["split"])
     return data.train_valid_split(outer, inner_split, SPLITS["inner_share"])
 
 
-def ask_and_tell(space, trials, first=None, **fixed):
+def ask_and_tell(space, trials, first=None, minutes=None, **fixed):
     """Search with Optuna (a seeded tree-structured Parzen estimator): a stage per trial.
 
     For ``best = yield from ask_and_tell(...)`` in the parts of an experiment. Trials that were
@@ -40,6 +45,8 @@ def ask_and_tell(space, trials, first=None, **fixed):
     trials : int
     first : dict, optional
         Setting of the first trial.
+    minutes : float, optional
+        After so many no further trial begins; the first is always made.
     **fixed
         Further arguments of the experiment's `measure`, which gets the trial's as `setting`,
         and gives a dict with ``rmse``.
@@ -60,7 +67,10 @@ def ask_and_tell(space, trials, first=None, **fixed):
     study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=0, multivariate=True))
     if first:
         study.enqueue_trial(first)
-    for _ in range(trials):
+    started = time.monotonic()
+    for number in range(trials):
+        if number and minutes is not None and time.monotonic() - started > 60 * minutes:
+            break
         trial = study.ask()
         [found] = yield [{**fixed, "setting": suggested(trial, space)}]
         study.tell(trial, found["rmse"])

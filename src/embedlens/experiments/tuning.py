@@ -1,14 +1,14 @@
-"""The search that found the tuned setting of the bias model, for chapter 7.
+"""The search that found the tuned setting of the bias model, for chapter 7; and on other data.
 
 It sees the training ratings of split 0 alone, cuts them once more, and judges each setting by
-the inner validation parts. The ratings that chapter 7 reports on stay unseen.
+the inner validation parts. The ratings that are reported on stay unseen.
 """
 
-from functools import partial
+from functools import cache, partial
 
 import numpy as np
 
-from embedlens import data, recipes, training
+from embedlens import data, movielens, provenance, recipes, training
 from embedlens.experiments import search
 from embedlens.experiments.runner import Experiment
 from embedlens.models import PenalisedDotWithBias
@@ -23,32 +23,80 @@ SPACE = {
     "vector_penalty": [0.01, 0.5],
     "bias_penalty": [0.0001, 0.05],
 }
+# On other data. A row with more ratings bears more dimensions, and pays less for each rating.
+WIDER = {**SPACE, "dim": [8, 16, 32, 64, 128], "vector_penalty": [0.003, 0.5]}
 OPTIONS = ("dim", "vector_penalty", "bias_penalty")  # of the model; the others: of training
 
 
-def measure(setting):
+def measure(setting, source=None, reported=False):
     """Train at a setting within the training part of the search's split.
 
     Parameters
     ----------
     setting : dict
         A value for each name in `SPACE`.
+    source : str, optional
+        As in `movielens.load`. Default: the embedded ratings.
+    reported : bool, default False
+        Train on the whole training part, and judge by the ratings that the search never sees.
 
     Returns
     -------
     dict
         rmse: in stars, averaged over the inner splits.
     """
-    options = {name: setting[name] for name in OPTIONS}
-    others = {name: value for name, value in setting.items() if name not in OPTIONS}
-    trained_so = Training(patience=None, falling=True, **others)
-    recipe = Recipe(PenalisedDotWithBias, trained_so, **recipes.SCALE, **options)
-    sizes = data.count_users_and_movies(data.prepared())
-    inner = []
-    for seed, split in enumerate(search.SPLITS["inner_splits"]):
-        _, history = training.train(recipe, sizes, *search.inner_part(split), seed)
-        inner.append(history["valid_rmse"].iloc[-1])
-    return {"rmse": np.mean(inner)}
+    ratings = _ratings(source)
+    sizes = data.count_users_and_movies(ratings)
+    if reported:
+        cut = [data.train_valid_split(ratings, search.SPLITS["split"])]
+    else:
+        cut = (search.inner_part(s, ratings=ratings) for s in search.SPLITS["inner_splits"])
+    found = []
+    for seed, parts in enumerate(cut):
+        _, history = training.train(_recipe(setting), sizes, *parts, seed)
+        found.append(history["valid_rmse"].iloc[-1])
+    return {"rmse": np.mean(found)}
+
+
+def on_other_data(source, minutes=None, trials=TRIALS):
+    """The search for another release: nested in the same way, in a wider space.
+
+    Parameters
+    ----------
+    source : str
+        As in `movielens.load`.
+    minutes : float, optional
+        After so many no further trial begins. A later run goes on from there.
+    trials : int
+
+    Returns
+    -------
+    runner.Experiment
+        Its report also holds ``recipe``, for `recipes.load`, and ``rmse``: the error of the best
+        setting on ratings that the search never saw, in stars.
+
+    Raises
+    ------
+    FileNotFoundError, OSError, ValueError
+        As `movielens.load`.
+    """
+
+    def to_search():
+        best_setting = yield from search.ask_and_tell(WIDER, trials, minutes=minutes, source=source)
+        yield [{"setting": best_setting, "source": source, "reported": True}]
+
+    def summary(runs):
+        return {"recipe": _recipe(runs[-1]["setting"]).settings(), "rmse": runs[-1]["rmse"]}
+
+    return Experiment(
+        "tuning",
+        {**search.SPLITS, **WIDER, "data": provenance.dataset_digest(_ratings(source))},
+        to_search,
+        measure,
+        jobs=1,
+        summary=summary,
+        with_data=False,
+    )
 
 
 SEARCH = Experiment(
@@ -69,3 +117,15 @@ def found():
     """What the search found, as `recipes.TUNED` has it: a dict by the names in `SPACE`."""
     settings = recipes.TUNED.settings()
     return {name: settings[name] for name in SPACE}
+
+
+def _recipe(setting):
+    options = {name: setting[name] for name in OPTIONS}
+    others = {name: value for name, value in setting.items() if name not in OPTIONS}
+    trained_so = Training(patience=None, falling=True, **others)
+    return Recipe(PenalisedDotWithBias, trained_so, **recipes.SCALE, **options)
+
+
+@cache
+def _ratings(source):
+    return data.prepared() if source is None else data.prepare(movielens.load(source))
