@@ -1,3 +1,8 @@
+import os
+from pathlib import Path
+import subprocess
+import sys
+
 import pytest
 
 from embedlens import cache
@@ -45,3 +50,66 @@ def test_without_a_folder_it_works_and_says_so_once(folder, recwarn):
 def test_without_the_variable_it_lies_where_the_platform_says(monkeypatch):
     monkeypatch.delenv("EMBEDLENS_CACHE")
     assert cache.cache_folder().name == "embedlens"
+
+
+@pytest.fixture
+def jax_folder():
+    """What JAX is told; afterwards it is told what it was told before."""
+    import jax
+
+    names = ["jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_secs"]
+    before = {name: getattr(jax.config, name) for name in names}
+    jax.config.update(names[0], None)
+    yield lambda: jax.config.jax_compilation_cache_dir
+    for name, value in before.items():
+        jax.config.update(name, value)
+
+
+def test_jax_keeps_programs_in_a_folder_for_this_processor(folder, jax_folder, monkeypatch):
+    cache.keep_programs()
+    assert Path(jax_folder()).parent == folder / "jax"
+    assert Path(jax_folder()).is_dir()
+    told = jax_folder()
+    monkeypatch.setattr(cache, "_processor_features", lambda: "another")
+    cache.keep_programs()
+    assert jax_folder() == told, "what JAX was told before holds"
+
+
+def test_processors_differ_by_what_they_can_do(monkeypatch):
+    here = cache._processor_features()
+    assert here == cache._processor_features()
+    monkeypatch.setattr(Path, "read_text", lambda *a, **k: "flags : fpu\nflags : fpu")
+    assert here != cache._processor_features()
+
+
+def test_jax_is_left_alone_where_nothing_can_be_kept(folder, jax_folder, recwarn):
+    folder.write_text("a file in the way")
+    cache.keep_programs()
+    assert jax_folder() is None
+    assert not recwarn
+
+
+def test_a_second_process_compiles_nothing_anew(tmp_path):
+    code = (
+        "import jax, numpy as np, embedlens.training as training\n"
+        "from embedlens.models import SimpleDot\n"
+        "events = []; jax.monitoring.register_event_listener(lambda e, **k: events.append(e))\n"
+        "training.set_seed(0); SimpleDot(3, 4, dim=2)(np.array([[1, 1]]))\n"
+        "name = '/jax/compilation_cache/cache_'\n"
+        "print(events.count(name + 'misses'), events.count(name + 'hits'))"
+    )
+    told = {"EMBEDLENS_CACHE": str(tmp_path / "kept"), "KERAS_BACKEND": "jax"}
+    others = {name: value for name, value in os.environ.items() if not name.startswith("JAX_")}
+    first, second = (
+        subprocess.run(
+            [sys.executable, "-c", code],
+            env={**others, **told, "JAX_PLATFORMS": "cpu"},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.split()
+        for _ in range(2)
+    )
+    assert int(first[0]) > 3
+    assert second[0] == "0"
+    assert int(second[1]) >= int(first[0])

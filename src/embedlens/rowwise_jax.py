@@ -17,41 +17,46 @@ class JaxTrainer(Trainer):
     """See `rowwise.Trainer`."""
 
     def prepare(self, recipe, columns, sizes, drift, lazy):
+        variables = self.model.trainable_variables
+        self.groups = _groups([(c, v.shape[0]) for c, v in zip(columns, variables, strict=True)])
         if isinstance(recipe, Recipe):  # how it is trained does not matter to what is compiled
             recipe = Recipe(recipe.model, **dict(recipe.options))
-        self.compiled = _compiled(recipe, tuple(columns), lazy)
+        self.compiled = _compiled(recipe, tuple(columns), self.groups, lazy)
         self.series = sizes, drift
-        weights = [jnp.array(variable.value) for variable in self.model.trainable_variables]
-        self.tables = [(table, jnp.zeros_like(table), jnp.zeros_like(table)) for table in weights]
-        self.last_steps = [np.zeros(len(table), "int32") for table in weights]
+        tables = (np.asarray(variable) for variable in variables)
+        self.packed = [
+            np.pad(t, ((0, 0), (0, 2 * t.shape[1]))) for t in _grouped(tables, self.groups)
+        ]
+        self.last_steps = [np.zeros(len(rows), "int32") for rows in self.packed]
         self.state = [jnp.array(variable.value) for variable in self.model.non_trainable_variables]
 
     def look_up_both_ways(self, x):
-        return self.compiled.both_ways(self._weights(), self.state, x)
+        return self.compiled.both_ways(self.packed, self.state, x)
 
     def run_steps(self, x, y, now):
         first = np.stack([_first_places(x[:, :, column]) for column in (0, 1)], axis=2)
-        self.tables, self.last_steps, self.state, error = self.compiled.run_steps(
-            self.tables, self.last_steps, self.state, (x, first, y), now, self.series
+        self.packed, self.last_steps, self.state, error = self.compiled.run_steps(
+            self.packed, self.last_steps, self.state, (x, first, y), now, self.series
         )
         return error
 
     def catch_up(self, now):
-        self.tables, self.last_steps = self.compiled.catch_up(
-            self.tables, self.last_steps, now, self.series
+        self.packed, self.last_steps = self.compiled.catch_up(
+            self.packed, self.last_steps, now, self.series
         )
 
     def predict_rows(self, x):
-        return self.compiled.predict(self._weights(), self.state, x)
+        return self.compiled.predict(self.packed, self.state, x)
 
     def assign(self):
-        for variable, weights in zip(self.model.trainable_variables, self._weights(), strict=True):
-            variable.assign(weights)
+        variables = self.model.trainable_variables
+        for number, rows in enumerate(self.packed):
+            of_group = [v for v, g in zip(variables, self.groups, strict=True) if g == number]
+            ends = np.cumsum([variable.shape[1] for variable in of_group])
+            for variable, table in zip(of_group, np.split(np.asarray(rows), ends, 1), strict=False):
+                variable.assign(table)
         for variable, value in zip(self.model.non_trainable_variables, self.state, strict=True):
             variable.assign(value)
-
-    def _weights(self):
-        return [weights for weights, _, _ in self.tables]
 
 
 class Programs(NamedTuple):
@@ -75,25 +80,51 @@ def _first_places(ids):
     return first
 
 
+def _groups(kinds):
+    """Number equal kinds alike, from 0 in order of appearance."""
+    return tuple(list(dict.fromkeys(kinds)).index(kind) for kind in kinds)
+
+
+def _grouped(tables, groups):
+    """The tables of each group side by side: they are looked up by the same ids."""
+    together = {}
+    for table, group in zip(tables, groups, strict=True):
+        together.setdefault(group, []).append(table)
+    return [np.concatenate(of_group, axis=1) for of_group in together.values()]
+
+
 @cache
-def _compiled(recipe, columns, lazy):
-    """Compile the steps for a kind of model; the tables' sizes do not matter to it."""
+def _compiled(recipe, columns, groups, lazy):
+    """Compile the steps for a kind of model; the tables' sizes do not matter to it.
+
+    Tables of the same ids are packed: a row holds all their weights, then their m, then their v.
+    """
     model = recipe(1, 1)  # gets the tables, or their rows, from outside
-    model(np.zeros((1, 2), "int32"))
+    model(keras.KerasTensor((None, 2), dtype="int32"))
+    widths = [variable.shape[1] for variable in model.trainable_variables]
+    columns = [columns[groups.index(group)] for group in range(max(groups) + 1)]  # of the groups
+
+    def cut(weights):
+        """The packed weights as the model's tables, in its order."""
+        tables, used = [], [0] * len(columns)
+        for width, group in zip(widths, groups, strict=True):
+            tables.append(weights[group][:, used[group] : used[group] + width])
+            used[group] += width
+        return tables
 
     def caught_up(rows, last, now, drift):
-        """Rows of weights, m, v as dense Adam would have them before step `now`."""
+        """Weights, m, v as dense Adam would have them before step `now`."""
+        weights, m, v = jnp.split(rows, 3, axis=1)
         if lazy:
-            return rows
-        weights, m, v = rows
+            return weights, m, v
         missed = (now - last).astype("float32")[:, None]
         moved = (drift[last][:, None] - FADING**missed * drift[now]) * m / (jnp.sqrt(v) + EPSILON)
         return weights - moved, BETA_1**missed * m, BETA_2**missed * v
 
-    def call(tables, state, x, training=False):
-        """Predictions, penalty and new state of the model with these tables."""
+    def call(weights, state, x, training=False):
+        """Predictions, penalty and new state of the model with these weights."""
         with keras.StatelessScope(collect_losses=True) as scope:
-            for pair in zip(model.trainable_variables, tables, strict=True):
+            for pair in zip(model.trainable_variables, cut(weights), strict=True):
                 scope.add_update(pair)
             for pair in zip(model.non_trainable_variables, state, strict=True):
                 scope.add_update(pair)
@@ -114,51 +145,52 @@ def _compiled(recipe, columns, lazy):
 
     def one_step(series, carry, batch):
         sizes, drift = series
-        tables, last_steps, state, now = carry
+        packed, last_steps, state, now = carry
         x, first, y = batch
         ids = [x[:, column] for column in columns]
         rows = [
-            caught_up([part[i] for part in table], last[i], now, drift)
-            for table, last, i in zip(tables, last_steps, ids, strict=True)
+            caught_up(part[i], last[i], now, drift)
+            for part, last, i in zip(packed, last_steps, ids, strict=True)
         ]
         gradients, (error, state) = jax.grad(loss, has_aux=True)([row[0] for row in rows], state, y)
-        new_tables = []
-        for table, row, gradient, column in zip(tables, rows, gradients, columns, strict=True):
+        moved = []
+        for part, i, row, gradient, column in zip(
+            packed, ids, rows, gradients, columns, strict=True
+        ):
             same = first[:, column]  # a row that was asked for twice gets both gradients
             gradient = jnp.zeros_like(gradient).at[same].add(gradient)[same]
             m = row[1] + (gradient - row[1]) * (1 - BETA_1)
             v = row[2] + (gradient**2 - row[2]) * (1 - BETA_2)
             weights = row[0] - sizes[now] * m / (jnp.sqrt(v) + EPSILON)
-            new_tables.append(
-                tuple(
-                    part.at[x[:, column]].set(new)
-                    for part, new in zip(table, (weights, m, v), strict=True)
-                )
-            )
+            moved.append(part.at[i].set(jnp.concatenate([weights, m, v], axis=1)))
         last_steps = [last.at[i].set(now + 1) for last, i in zip(last_steps, ids, strict=True)]
-        return (new_tables, last_steps, state, now + 1), error
+        return (moved, last_steps, state, now + 1), error
+
+    def weights_of(packed):
+        return [rows[:, : rows.shape[1] // 3] for rows in packed]
 
     @partial(jax.jit, donate_argnums=(0, 1, 2))
-    def run_steps(tables, last_steps, state, batches, now, series):
-        start = tables, last_steps, state, now
+    def run_steps(packed, last_steps, state, batches, now, series):
+        start = packed, last_steps, state, now
         (*learnt, _), errors = jax.lax.scan(partial(one_step, series), start, batches)
         return *learnt, jnp.sum(errors)
 
     @partial(jax.jit, donate_argnums=(0, 1))
-    def catch_up(tables, last_steps, now, series):
+    def catch_up(packed, last_steps, now, series):
         moved = [
-            caught_up(table, last, now, series[1])
-            for table, last in zip(tables, last_steps, strict=True)
+            jnp.concatenate(caught_up(rows, last, now, series[1]), axis=1)
+            for rows, last in zip(packed, last_steps, strict=True)
         ]
         return moved, [jnp.full_like(last, now) for last in last_steps]
 
     @jax.jit
-    def predict(tables, state, x):
-        return call(tables, state, x)[0]
+    def predict(packed, state, x):
+        return call(weights_of(packed), state, x)[0]
 
     @jax.jit
-    def both_ways(tables, state, x):
-        rows = [table[x[:, column]] for table, column in zip(tables, columns, strict=True)]
-        return call_on_rows(rows, state)[0], call(tables, state, x)[0]
+    def both_ways(packed, state, x):
+        weights = weights_of(packed)
+        rows = [part[x[:, column]] for part, column in zip(weights, columns, strict=True)]
+        return call_on_rows(rows, state)[0], call(weights, state, x)[0]
 
     return Programs(run_steps, catch_up, predict, both_ways)

@@ -12,11 +12,14 @@ import numpy as np
 import pandas as pd
 
 from embedlens import data, metrics, provenance
-from embedlens.cache import memory
+from embedlens.cache import keep_programs, memory
 from embedlens.recipes import Recipe, Training
 
 WAYS = ("plain", "compiled", "rowwise")
 STEPS_PER_CALL = 100
+
+if keras.backend.backend() == "jax":
+    keep_programs()
 
 
 def set_seed(seed):
@@ -124,7 +127,7 @@ def train(
         return model, _epochs(
             one_epoch, predict_now, len(train_ratings), valid_ratings, seed, settings
         )
-    model(inputs(train_ratings.iloc[:1]))
+    _build(model, inputs(train_ratings.iloc[:1]))
     trainer = _row_wise_trainer()(
         recipe, model, tables(model), train_ratings, settings, rate, lazy, progress
     )
@@ -159,7 +162,7 @@ def trained(recipe, ratings, seed=0):
     code = inspect.getsource(recipe.model) + provenance.fingerprint(__file__)
     weights, history = cached(ratings, recipe, seed, content, code)
     model = recipe(*data.count_users_and_movies(ratings))
-    model(data.inputs(ratings.iloc[:1]))
+    _build(model, data.inputs(ratings.iloc[:1]))
     model.set_weights(weights)
     return model, history
 
@@ -187,8 +190,7 @@ def predict(model, ratings, inputs=data.inputs):
     """
     if ratings.empty:
         return np.empty(0, "float32")
-    if not model.built:
-        model(inputs(ratings.iloc[:1]))
+    _build(model, inputs(ratings.iloc[:1]))
     data.check_ids(ratings, _sizes_of(model))
     size = data.RATINGS_PER_PREDICTION
     if keras.backend.backend() != "tensorflow":  # to call it would compile each operation
@@ -269,10 +271,20 @@ def _sizes_of(model):
     return tuple(sizes)
 
 
+def _build(model, x):
+    """Let a model make its weights for inputs like `x`; nothing is computed or compiled."""
+    if not model.built:
+        model(keras.tree.map_structure(_symbol, x))
+
+
+def _symbol(part):
+    return keras.KerasTensor((None, *part.shape[1:]), dtype=str(part.dtype))
+
+
 def _fastest_way(recipe, model, train_ratings, inputs):
     if not isinstance(recipe, Recipe) or inputs is not data.inputs:
         return "compiled"
-    model(inputs(train_ratings.iloc[:1]))
+    _build(model, inputs(train_ratings.iloc[:1]))
     try:
         tables(model)
     except ValueError:
