@@ -215,6 +215,11 @@ def test_dense_ids_are_of_whole_numbers_of_any_size_and_of_names():
     assert data.dense_ids([]).tolist() == []
 
 
+def test_dense_ids_take_floats_that_are_exact():
+    ids = np.array([3.0, 100.0, 2.0**53 - 1, 3.0, 2.0**53 - 2])
+    assert data.dense_ids(ids).tolist() == [1, 2, 3, 1, 4]
+
+
 def test_dense_ids_refuse_floats_that_may_have_merged():
     ids = pd.Series([2**53, 2**53 + 1, 1]).astype("float64")
     with pytest.raises(ValueError, match="two may have become one"):

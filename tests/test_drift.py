@@ -47,6 +47,11 @@ def test_drift_is_the_weighted_mean_of_the_others_residuals(ratings, past_only):
     assert np.abs(found).max() > 0.1
 
 
+def test_scales_go_from_ten_seconds_to_thirty_days():
+    minute, hour, day = 60, 60 * 60, 24 * 60 * 60
+    assert drift.SCALES == (10, minute, 10 * minute, hour, day, 30 * day)
+
+
 def test_residuals_by_hand(ratings):
     left = ratings["rating"] - ratings["rating"].mean()
     movie_1 = (left.iloc[0] + left.iloc[3]) / (2 + 5)
