@@ -82,6 +82,26 @@ def test_digest_of_the_data_is_that_of_ratings_and_titles(monkeypatch):
         assert provenance.dataset_digest() != before
 
 
+def test_digest_of_other_ratings_is_by_their_rows_alone():
+    ratings = data.prepared().head(100)
+    found = provenance.dataset_digest(ratings)
+    assert found != provenance.dataset_digest()
+    assert found == provenance.dataset_digest(ratings.set_index(ratings.index + 7))
+    assert found != provenance.dataset_digest(ratings[::-1])
+
+
+def test_processor_is_named_by_the_first_line_that_does(monkeypatch):
+    text = "vendor_id : x\nmodel name\t: One: fast\nflags : a\nmodel name\t: Another\n"
+    monkeypatch.setattr(Path, "exists", lambda path: True)
+    monkeypatch.setattr(Path, "read_text", lambda path: text)
+    assert provenance.processor() == "One: fast"
+
+
+def test_a_module_does_not_import_itself(package):
+    (package / "apart.py").write_text("from embedlens import apart, two\n")
+    assert provenance.imports(package / "apart.py") == [package / "__init__.py", package / "two.py"]
+
+
 def test_provenance_says_what_matters():
     found = provenance.provenance({"a": 1}, provenance.__file__)
     assert found["settings"] == {"a": 1}
