@@ -49,7 +49,7 @@ def test_drift_is_the_weighted_mean_of_the_others_residuals(ratings, past_only):
 
 def test_scales_go_from_ten_seconds_to_thirty_days():
     minute, hour, day = 60, 60 * 60, 24 * 60 * 60
-    assert drift.SCALES == (10, minute, 10 * minute, hour, day, 30 * day)
+    assert (10, minute, 10 * minute, hour, day, 30 * day) == drift.SCALES
 
 
 def test_residuals_by_hand(ratings):
