@@ -20,6 +20,9 @@ if not IS_WORKER:
     os.environ["MALLOC_ARENA_MAX"] = "1"
     for name in ("MMAP_THRESHOLD", "TRIM_THRESHOLD", "TOP_PAD"):
         os.environ[f"MALLOC_{name}_"] = str(2**28)
+    # As many test processes as cores: their threads would only wait for each other.
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TF_NUM_INTRAOP_THREADS"):
+        os.environ[name] = "1"
 
 # Each backend has its own row-wise training; test_backends.py runs the tests of JAX's.
 ON_JAX = os.environ.get("KERAS_BACKEND") == "jax"

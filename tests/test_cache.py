@@ -2,6 +2,7 @@ import os
 from pathlib import Path
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 
@@ -53,16 +54,17 @@ def test_without_the_variable_it_lies_where_the_platform_says(monkeypatch):
 
 
 @pytest.fixture
-def jax_folder():
-    """What JAX is told; afterwards it is told what it was told before."""
-    import jax
+def jax_folder(monkeypatch):
+    """What JAX is told: a stand-in, since a process that has JAX should not fork."""
 
-    names = ["jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_secs"]
-    before = {name: getattr(jax.config, name) for name in names}
-    jax.config.update(names[0], None)
-    yield lambda: jax.config.jax_compilation_cache_dir
-    for name, value in before.items():
-        jax.config.update(name, value)
+    class Config:
+        jax_compilation_cache_dir = None
+
+        def update(self, name, value):
+            setattr(self, name, value)
+
+    monkeypatch.setitem(sys.modules, "jax", SimpleNamespace(config=Config()))
+    return lambda: sys.modules["jax"].config.jax_compilation_cache_dir
 
 
 def test_jax_keeps_programs_in_a_folder_for_this_processor(folder, jax_folder, monkeypatch):
