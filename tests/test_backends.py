@@ -5,10 +5,8 @@ import sys
 
 HERE = Path(__file__).parent
 # Hundreds of tiny programs, each run a few times: what counts is to compile them quickly.
-COMPILE_QUICKLY = (
-    "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false "
-    "--xla_cpu_parallel_codegen_split_count=1"
-)
+# Further flags would help, but not every JAX in the lock knows them; an unknown one is fatal.
+COMPILE_QUICKLY = "--xla_backend_optimization_level=0"
 
 
 def test_models_and_row_wise_training_pass_their_tests_on_jax():
