@@ -49,7 +49,7 @@ def list_():
 @click.option("--jobs", type=JOBS, help="processes (as the experiment says)")
 @click.option("--folder", type=FOLDER, help="where finished parts are kept (the cache)")
 @click.option("--data", help="tuning: a release, folder or zip file to search a setting for")
-@click.option("--minutes", type=click.FloatRange(min=0), help="with --data: at most so long")
+@click.option("--minutes", type=click.FloatRange(min=0), help="with --data: no trial begins later")
 def run(name, output, jobs, folder, data, minutes):
     """Run an experiment of the list and store it."""
     os.environ["KERAS_BACKEND"] = experiments.EXPERIMENTS[name].backend
@@ -174,7 +174,7 @@ def _tune(source, minutes, output, jobs, folder):
         experiment = tuning.on_other_data(source, minutes)
     except (OSError, ValueError) as error:
         raise click.ClickException(str(error)) from error
-    output = output or Path(f"tuned-{Path(source).stem}.json")
+    output = output or Path(f"tuned-{Path(source).resolve().stem}.json")
     report = _measure(experiment, output, jobs, folder)
     trials = len(report["runs"]) - 1
     print(f"The best of {trials} settings has RMSE {report['rmse']:.4f} on ratings not searched on")

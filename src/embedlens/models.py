@@ -594,9 +594,7 @@ class DotWithFeedback(keras.Model):
     Input and output as in `DotWithBias`. Koren (2008), equation 15, for users; Rendle (2012)
     has both sides as features of a factorisation machine.
 
-    Each step sums up the rows of all of `rated`, however small its batch is. So let batches
-    grow with the ratings: with as many steps an epoch as before, an epoch of ten times the
-    ratings takes about ten times as long.
+    Each step sums up the rows of all of `rated`, however small its batch is.
     """
 
     def __init__(

@@ -50,11 +50,10 @@ class JaxTrainer(Trainer):
 
     def assign(self):
         variables = self.model.trainable_variables
-        for number, rows in enumerate(self.packed):
-            of_group = [v for v, g in zip(variables, self.groups, strict=True) if g == number]
-            ends = np.cumsum([variable.shape[1] for variable in of_group])
-            for variable, table in zip(of_group, np.split(np.asarray(rows), ends, 1), strict=False):
-                variable.assign(table)
+        rows = [np.asarray(part) for part in self.packed]
+        tables = _cut(rows, self.groups, [variable.shape[1] for variable in variables])
+        for variable, table in zip(variables, tables, strict=True):
+            variable.assign(table)
         for variable, value in zip(self.model.non_trainable_variables, self.state, strict=True):
             variable.assign(value)
 
@@ -93,6 +92,15 @@ def _grouped(tables, groups):
     return [np.concatenate(of_group, axis=1) for of_group in together.values()]
 
 
+def _cut(rows, groups, widths):
+    """The model's tables, in its order, from the start of each group's rows."""
+    tables, used = [], [0] * len(rows)
+    for group, width in zip(groups, widths, strict=True):
+        tables.append(rows[group][:, used[group] : used[group] + width])
+        used[group] += width
+    return tables
+
+
 @cache
 def _compiled(recipe, columns, groups, lazy):
     """Compile the steps for a kind of model; the tables' sizes do not matter to it.
@@ -103,14 +111,6 @@ def _compiled(recipe, columns, groups, lazy):
     model(keras.KerasTensor((None, 2), dtype="int32"))
     widths = [variable.shape[1] for variable in model.trainable_variables]
     columns = [columns[groups.index(group)] for group in range(max(groups) + 1)]  # of the groups
-
-    def cut(weights):
-        """The packed weights as the model's tables, in its order."""
-        tables, used = [], [0] * len(columns)
-        for width, group in zip(widths, groups, strict=True):
-            tables.append(weights[group][:, used[group] : used[group] + width])
-            used[group] += width
-        return tables
 
     def caught_up(rows, last, now, drift):
         """Weights, m, v as dense Adam would have them before step `now`."""
@@ -123,8 +123,9 @@ def _compiled(recipe, columns, groups, lazy):
 
     def call(weights, state, x, training=False):
         """Predictions, penalty and new state of the model with these weights."""
+        tables = _cut(weights, groups, widths)
         with keras.StatelessScope(collect_losses=True) as scope:
-            for pair in zip(model.trainable_variables, cut(weights), strict=True):
+            for pair in zip(model.trainable_variables, tables, strict=True):
                 scope.add_update(pair)
             for pair in zip(model.non_trainable_variables, state, strict=True):
                 scope.add_update(pair)

@@ -127,7 +127,7 @@ def train(
         return model, _epochs(
             one_epoch, predict_now, len(train_ratings), valid_ratings, seed, settings
         )
-    _build(model, inputs(train_ratings.iloc[:1]))
+    _build(model, train_ratings, inputs)
     trainer = _row_wise_trainer()(
         recipe, model, tables(model), train_ratings, settings, rate, lazy, progress
     )
@@ -162,7 +162,7 @@ def trained(recipe, ratings, seed=0):
     code = inspect.getsource(recipe.model) + provenance.fingerprint(__file__)
     weights, history = cached(ratings, recipe, seed, content, code)
     model = recipe(*data.count_users_and_movies(ratings))
-    _build(model, data.inputs(ratings.iloc[:1]))
+    _build(model, ratings)
     model.set_weights(weights)
     return model, history
 
@@ -190,7 +190,7 @@ def predict(model, ratings, inputs=data.inputs):
     """
     if ratings.empty:
         return np.empty(0, "float32")
-    _build(model, inputs(ratings.iloc[:1]))
+    _build(model, ratings, inputs)
     data.check_ids(ratings, _sizes_of(model))
     size = data.RATINGS_PER_PREDICTION
     if keras.backend.backend() != "tensorflow":  # to call it would compile each operation
@@ -271,10 +271,10 @@ def _sizes_of(model):
     return tuple(sizes)
 
 
-def _build(model, x):
-    """Let a model make its weights for inputs like `x`; nothing is computed or compiled."""
+def _build(model, ratings, inputs=data.inputs):
+    """Let a model make its weights for inputs as of `ratings`; nothing is computed or compiled."""
     if not model.built:
-        model(keras.tree.map_structure(_symbol, x))
+        model(keras.tree.map_structure(_symbol, inputs(ratings.iloc[:1])))
 
 
 def _symbol(part):
@@ -284,7 +284,7 @@ def _symbol(part):
 def _fastest_way(recipe, model, train_ratings, inputs):
     if not isinstance(recipe, Recipe) or inputs is not data.inputs:
         return "compiled"
-    _build(model, inputs(train_ratings.iloc[:1]))
+    _build(model, train_ratings, inputs)
     try:
         tables(model)
     except ValueError:

@@ -23,7 +23,7 @@ SPACE = {
     "vector_penalty": [0.01, 0.5],
     "bias_penalty": [0.0001, 0.05],
 }
-# On other data. A row with more ratings bears more dimensions, and pays less for each rating.
+# On other data, of which less is known.
 WIDER = {**SPACE, "dim": [8, 16, 32, 64, 128], "vector_penalty": [0.003, 0.5]}
 OPTIONS = ("dim", "vector_penalty", "bias_penalty")  # of the model; the others: of training
 
@@ -43,7 +43,7 @@ def measure(setting, source=None, reported=False):
     Returns
     -------
     dict
-        rmse: in stars, averaged over the inner splits.
+        rmse: in stars; averaged over the inner splits, if it is not `reported`.
     """
     ratings = _ratings(source)
     sizes = data.count_users_and_movies(ratings)
