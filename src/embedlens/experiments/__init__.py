@@ -46,7 +46,7 @@ EXPERIMENTS = {
     "tuning": Entry("tuning:SEARCH", "search a setting of the bias model", 4),
     "costs": Entry("costs:COSTS", "take a step apart; batch sizes; lazy updates", 8),
     "growth": Entry("growth:GROWTH", "epochs of up to 25 million made-up ratings", 20),
-    "bench": Entry("bench:BENCH", "time training beside other libraries (make bench)", 20),
+    "bench": Entry("bench:BENCH", "tune and time other libraries beside ours (make bench)", 75),
     "one_hot": Entry("one_hot:ONE_HOT", "compare embeddings with one-hot vectors", 20),
     "three_ways_search": Entry("completion:SEARCH", "search settings of SVD and autoencoder", 10),
     "three_ways": Entry("three_ways:THREE_WAYS", "compare embeddings, SVD and autoencoder", 5),
