@@ -378,7 +378,7 @@ def search(trial, inner, space, budget, clock=time.perf_counter):
     """Search a setting: the library's default, what it recommends, then at random.
 
     No trial begins that would overrun the budget if it took the median of those before; but the
-    default and the recommended setting are tried in any case.
+    default and the recommended setting are tried in any case. If they fail, the search ends.
 
     Parameters
     ----------
@@ -411,7 +411,8 @@ def search(trial, inner, space, budget, clock=time.perf_counter):
     trials, spent = [], []
     for number, setting in enumerate(settings(space, inner.seed)):
         named = number <= ("recommended" in space)
-        if not named and sum(spent) + np.median(spent) > budget:
+        succeeded = any("rmse" in one for one in trials)
+        if not named and (not succeeded or sum(spent) + np.median(spent) > budget):
             break
         started = clock()
         try:
