@@ -43,17 +43,7 @@ SETTINGS = {
         "feedback_bias_penalty": 0.7283,
         "total_penalty": 0.02725,
     },
-    "both": {
-        "batch_size": 1024,
-        "learning_rate": 0.005294,
-        "epochs": 6,
-        "dim": 16,
-        "vector_penalty": 0.1417,
-        "bias_penalty": 0.01049,
-        "feedback_penalty": 0.02735,
-        "feedback_bias_penalty": 0.09412,
-        "total_penalty": 0.01871,
-    },
+    "both": {name: recipes.FEEDBACK.settings()[name] for name in _DRIFT},
     "drift": _DRIFT,
     "dropout": {**_DRIFT, "dropout": 0.1},
 }
