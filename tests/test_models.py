@@ -416,7 +416,7 @@ def policy(name):
 def trained(model, x, optimizer="sgd"):
     """Take one step, with the losses that come with it."""
     loss = masked_mse if isinstance(model, AutoRec) else "mse"
-    model.compile(optimizer, loss, run_eagerly=True)
+    model.compile(optimizer, loss, run_eagerly=keras.backend.backend() == "tensorflow")
     y = DRIFT if isinstance(model, AutoRec) else np.full((len(X), 1), 3.0, "float32")
     assert np.isfinite(model.train_on_batch(x, y))
     return model

@@ -611,6 +611,8 @@ def partner_sums(rows, pairs, side, n_owners):
             return sums + ops.segment_sum(partners, chunk[:, side], n_owners)
 
         nothing = ops.zeros((n_owners, rows.shape[1]), rows.dtype)
+        if pairs.shape[0] == 1:
+            return add(0, nothing)
         return ops.fori_loop(0, pairs.shape[0], add, nothing)
 
     @ops.custom_gradient
