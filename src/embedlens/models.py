@@ -662,7 +662,7 @@ class DotWithFeedback(keras.Model):
     has both sides as features of a factorisation machine.
 
     Each step sums up the rows of all of `rated`, however small its batch is. So let batches
-    grow with the ratings (`recipes.Training.steps`), and an epoch costs what its ratings cost.
+    grow with the ratings (`recipes.for_size`), and an epoch costs what its ratings cost.
     """
 
     def __init__(

@@ -2,6 +2,7 @@
 
 from dataclasses import asdict, dataclass, fields, replace
 import json
+import math
 from pathlib import Path
 
 from embedlens import data, models
@@ -96,6 +97,61 @@ class Recipe:
         return {"model": self.model.__name__, **options, **asdict(self.training)}
 
 
+def per_row(sizes, n_ratings):
+    """How often a row is looked up in an epoch: the geometric mean of users' and movies' means.
+
+    Parameters
+    ----------
+    sizes : tuple of int
+        Number of users, number of movies.
+    n_ratings : int
+
+    Returns
+    -------
+    float
+    """
+    return n_ratings / math.sqrt(sizes[0] * sizes[1])
+
+
+def for_size(recipe, sizes, n_ratings):
+    """Carry a recipe that was found on the embedded ratings over to more or denser ones.
+
+    Parameters
+    ----------
+    recipe : Recipe
+        As `TUNED` or `FEEDBACK`. Others come back as they are, as does every one where there
+        are no more ratings than it was found on.
+    sizes : tuple of int
+        Number of users, number of movies.
+    n_ratings : int
+        To train on.
+
+    Returns
+    -------
+    Recipe
+
+    Notes
+    -----
+    The price of a looked-up vector is paid once per rating. A Gaussian prior would have it fall as
+    one over the ratings of a row; the price that was best fell more slowly (`PENALTY_FADES`, from
+    `experiments.carry_over`), as fewer epochs restrain the vectors, too.
+
+    A model of feedback sums up all ratings in each step. So its batches grow with the ratings, for
+    as many steps an epoch, and the learning rate with their root (Malladi et al. 2022).
+    """
+    options = dict(recipe.options)
+    if recipe.model is PenalisedDotWithBias:
+        fuller = max(per_row(sizes, n_ratings) / FOUND_PER_ROW, 1)
+        fallen = options.get("vector_penalty", 0.0) * fuller**-PENALTY_FADES
+        return recipe.with_options(vector_penalty=fallen)
+    if issubclass(recipe.model, DotWithFeedback):
+        found = recipe.training
+        larger = max(math.ceil(found.batch_size * n_ratings / FOUND_ON), found.batch_size)
+        rate = found.learning_rate * math.sqrt(larger / found.batch_size)
+        return recipe.with_training(batch_size=larger, learning_rate=rate)
+    return recipe
+
+
 def load(path):
     """Read the recipe that ``python -m embedlens run tuning --data ...`` found.
 
@@ -128,6 +184,9 @@ def load(path):
     return recipe
 
 
+# What the settings below were found on: ratings to train on, and their `per_row`.
+FOUND_ON, FOUND_PER_ROW = 80_003, 32.44
+PENALTY_FADES = 0.67  # found by `experiments.carry_over` (rounded); a test holds it against that
 SCALE = {"min_rating": data.LOWEST_RATING, "max_rating": data.HIGHEST_RATING}
 # The post's models, and biases alone.
 SIMPLE_DOT = Recipe(SimpleDot)
