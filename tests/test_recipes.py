@@ -104,11 +104,21 @@ def test_price_of_a_vector_falls_where_rows_hold_more_ratings():
 
 
 def test_batches_of_feedback_grow_with_the_ratings_and_the_rate_with_their_root():
+    sizes = (6 * 671, 6 * 9066)
     found = recipes.FEEDBACK.training
-    carried = recipes.for_size(recipes.FEEDBACK, (6040, 3706), 9 * recipes.FOUND_ON)
-    assert carried.options == recipes.FEEDBACK.options
-    assert carried.training.batch_size == 9 * found.batch_size
-    assert carried.training.learning_rate == pytest.approx(3 * found.learning_rate)
+    carried = recipes.for_size(recipes.FEEDBACK, sizes, 4 * recipes.FOUND_ON)
+    assert carried.options == recipes.FEEDBACK.options  # rows hold no more than before
+    assert carried.training.batch_size == 4 * found.batch_size
+    assert carried.training.learning_rate == pytest.approx(2 * found.learning_rate)
+    assert carried.training.epochs == found.epochs + 2
     for n in (recipes.FOUND_ON, 9 * recipes.FOUND_ON, 1_234_567):
-        batch_size = recipes.for_size(recipes.FEEDBACK, (9, 9), n).training.batch_size
+        batch_size = recipes.for_size(recipes.FEEDBACK, sizes, n).training.batch_size
         assert math.ceil(n / batch_size) <= math.ceil(recipes.FOUND_ON / found.batch_size)
+
+
+def test_all_prices_of_vectors_fall_and_those_of_biases_stay():
+    carried = recipes.for_size(recipes.FEEDBACK, (671, 9066), 8 * recipes.FOUND_ON)
+    found, ours = (dict(recipe.options) for recipe in (recipes.FEEDBACK, carried))
+    fallen = {name: found[name] / ours[name] for name in found if found[name] != ours[name]}
+    assert set(fallen) == {"vector_penalty", "feedback_penalty", "total_penalty"}
+    assert list(fallen.values()) == pytest.approx([8**recipes.PENALTY_FADES] * 3, rel=0.01)

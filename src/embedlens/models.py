@@ -261,11 +261,11 @@ class SimpleEmbedding(keras.layers.Layer):
 
 @savable
 class PenalisedDotWithBias(DotWithBias):
-    """`DotWithBias` with a price on long vectors and large biases, instead of dropout.
+    """`DotWithBias` with a price on long vectors and large biases, and no dropout by default.
 
     Parameters
     ----------
-    n_users, n_movies, min_rating, max_rating, dim
+    n_users, n_movies, min_rating, max_rating, dim, user_dropout, movie_dropout
         As in `DotWithBias`.
     vector_penalty, bias_penalty : float
         Weights of the mean squared length, over the ratings of a batch, of the vectors and
@@ -286,9 +286,12 @@ class PenalisedDotWithBias(DotWithBias):
         dim=64,
         vector_penalty=0.0,
         bias_penalty=0.0,
+        user_dropout=0.0,
+        movie_dropout=0.0,
         **kwargs,
     ):
-        super().__init__(n_users, n_movies, min_rating, max_rating, dim, 0.0, 0.0, **kwargs)
+        sizes, scale = (n_users, n_movies), (min_rating, max_rating)
+        super().__init__(*sizes, *scale, dim, user_dropout, movie_dropout, **kwargs)
         self.vector_penalty = vector_penalty
         self.bias_penalty = bias_penalty
 

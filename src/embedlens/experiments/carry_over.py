@@ -20,6 +20,7 @@ PENALTIES = [0.01, 0.015, 0.022, 0.033, 0.05, 0.075, 0.11, 0.17, 0.25]
 OFTEN = 30  # ratings of a movie
 EMBEDDED = ["embedded", "embedded, every second", "embedded, movies rated often"]
 MADE_UP = [100_000, 300_000, 1_000_000]
+MODELS = {"factors": recipes.TUNED, "feedback": recipes.FEEDBACK}
 SEED, OTHER_SEED = 0, 1  # of the made-up ratings; the other one's are for the last part
 
 
@@ -36,11 +37,15 @@ def parts():
         for source in [*EMBEDDED, *MADE_UP]
         for penalty in PENALTIES
     ]
-    yield [{"source": MADE_UP[-1], "penalty": penalty} for penalty in ("tuned", "carried over")]
+    yield [
+        {"source": MADE_UP[-1], "penalty": which, "model": model}
+        for model in MODELS
+        for which in ("tuned", "carried over")
+    ]
 
 
-def measure(source, penalty):
-    """Train the tuned setting at one price of a looked-up vector.
+def measure(source, penalty, model="factors"):
+    """Train a tuned setting at one price of a looked-up vector.
 
     Parameters
     ----------
@@ -48,8 +53,10 @@ def measure(source, penalty):
         One of `EMBEDDED`, or how many ratings to make up.
     penalty : float or {"tuned", "carried over"}
         A number is judged within the training part of split 0. The others are judged on what the
-        split sets aside, of ratings made up anew: as `recipes.TUNED` has it, and as
+        split sets aside, of ratings made up anew: as the recipe has it, and as
         `recipes.for_size` does.
+    model : str
+        Key of `MODELS`; for a number, the default.
 
     Returns
     -------
@@ -59,7 +66,7 @@ def measure(source, penalty):
         RMSE of who knows what the ratings were made from.
     """
     if penalty in ("tuned", "carried over"):
-        return _tried(source, penalty)
+        return _tried(source, penalty, MODELS[model])
     ratings = _ratings(source)
     sizes = data.count_users_and_movies(ratings)
     recipe = recipes.TUNED.with_options(vector_penalty=penalty)
@@ -71,11 +78,10 @@ def measure(source, penalty):
     return {"rmse": np.mean(found), "per_row": recipes.per_row(sizes, len(train))}
 
 
-def _tried(n_ratings, which):
+def _tried(n_ratings, which, recipe):
     ratings, planted = synthetic.generate(n_ratings, OTHER_SEED)
     sizes = data.count_users_and_movies(ratings)
     train, valid = data.train_valid_split(ratings, search.SPLITS["split"])
-    recipe = recipes.TUNED
     if which == "carried over":
         recipe = recipes.for_size(recipe, sizes, len(train))
     _, history = training.train(recipe, sizes, train, valid, seed=0)
@@ -89,7 +95,12 @@ def _tried(n_ratings, which):
 
 CARRY_OVER = Experiment(
     "carry_over",
-    {**search.SPLITS, "tuned": recipes.TUNED.settings(), "often": OFTEN, "seed": SEED},
+    {
+        **search.SPLITS,
+        **{name: recipe.settings() for name, recipe in MODELS.items()},
+        "often": OFTEN,
+        "seeds": [SEED, OTHER_SEED],
+    },
     parts,
     measure,
 )

@@ -153,7 +153,7 @@ def to_search():
     space = {name: SPACE[name] for name in SETTINGS["both"]}
     before = None
     for rung, trials in SPACE["trials"].items():
-        before = yield from search.ask_and_tell(space, trials, first=before, rung=rung)
+        before, *_ = yield from search.ask_and_tell(space, trials, first=before, rung=rung)
     rates = SPACE["dropout"]
     yield [{"rung": "dropout", "setting": {**before, "dropout": rate}} for rate in rates]
 
