@@ -15,17 +15,20 @@ import pytest
 from embedlens import data, distributed
 from embedlens.__main__ import main
 
+FEEDBACK_TABLES = ["user_table", "movie_table", "rated_table", "rater_table"]
 TABLES = ["user_embedding", "movie_embedding", "user_bias", "movie_bias"]
 
 # One host by the command's function; then plain Keras, without distribution, parts or filling:
 # what all others are compared with.
 ALONE = """
 from pathlib import Path
+import keras
 import numpy as np
 from embedlens import data, distributed, metrics, movielens, training
-from embedlens.recipes import BIAS
+from embedlens.recipes import BIAS, FEEDBACK
 
 distributed.run(data=".", seed=3, batch_size=16, output=Path("alone.json"), weights="alone.npz")
+distributed.run(data=".", seed=3, batch_size=24, feedback=True, weights="alone-feedback.npz")
 ratings = data.prepare(movielens.load("."))
 training.set_seed(3)
 train, valid = data.train_valid_split(ratings, 3)
@@ -39,15 +42,29 @@ for epoch in (1, 2):
         model.train_on_batch(data.inputs(batch), data.targets(batch))
     losses.append(metrics.rmse(valid["rating"], training.predict(model, valid)))
 np.savez("plain.npz", *model.get_weights(), losses=losses)
+
+# Batches of 24 leave no smaller one, whose penalty several hosts average over what fills it up.
+training.set_seed(3)
+model = training.made(FEEDBACK, data.count_users_and_movies(ratings), train)
+settings = FEEDBACK.with_training(epochs=2, batch_size=24).training
+rate = training.learning_rate(settings, len(train))
+model.compile(loss="mse", optimizer=keras.optimizers.Adam(rate))
+for epoch in (1, 2):
+    order = np.random.default_rng([3, epoch]).permutation(len(train))
+    for start in range(0, len(order), 24):
+        batch = train.iloc[order[start : start + 24]]
+        model.train_on_batch(data.inputs(batch), data.targets(batch))
+np.savez("plain-feedback.npz", *model.get_weights())
 """
 
-# One of two hosts, which meet once: tables whole, tables cut by rows, different seeds. Then,
-# when told to, they train without end.
+# One of two hosts, which meet once: tables whole, tables cut by rows, feedback both ways,
+# different seeds. Then, when told to, they train without end.
 HOST = """
 import sys
 from pathlib import Path
 import numpy as np
 from embedlens import data, distributed, movielens
+from embedlens.recipes import FEEDBACK
 
 address, host = sys.argv[1], int(sys.argv[2])
 as_one_of_two = dict(address=address, hosts=2, host=host, data=".", peer_timeout=10)
@@ -58,6 +75,9 @@ model, history = distributed.train(ratings, 3, epochs=2, batch_size=16, sharded=
 np.savez(f"{host}-sharded.npz", losses=history["valid_rmse"],
     train_losses=history["train_rmse"], **distributed.rows_held(model),
     adam=[v.value.addressable_shards[0].data.shape[0] for v in model.optimizer.variables[2:]])
+for sharded in (False, True):
+    model, _ = distributed.train(ratings, 3, 2, 24, sharded, FEEDBACK)
+    np.savez(f"{host}-feedback-{sharded}.npz", **distributed.rows_held(model))
 try:
     distributed.train(ratings, seed=host)
 except ValueError as error:
@@ -178,6 +198,20 @@ def test_sharded_tables_give_the_same(trained):
     for name, expected in zip(TABLES, weights, strict=True):
         table = np.concatenate([part[name] for part in parts])
         np.testing.assert_allclose(table[: len(expected)], expected, rtol=0, atol=1e-6)
+
+
+def test_hosts_train_feedback_as_one(trained):
+    with np.load(trained / "plain-feedback.npz") as stored:
+        weights = [stored[f"arr_{i}"] for i in range(4)]
+    alone = np.load(trained / "alone-feedback.npz")
+    whole = [np.load(trained / f"{host}-feedback-False.npz") for host in (0, 1)]
+    cut = [np.load(trained / f"{host}-feedback-True.npz") for host in (0, 1)]
+    for name, expected in zip(FEEDBACK_TABLES, weights, strict=True):
+        together = np.concatenate([part[name] for part in cut])[: len(expected)]
+        assert [len(part[name]) for part in cut] == [-(-len(expected) // 2)] * 2
+        for held in (alone[name], *(part[name] for part in whole), together):
+            np.testing.assert_allclose(held, expected, rtol=0, atol=1e-5)
+        assert np.ptp(expected) > 1e-2
 
 
 def test_each_host_holds_only_its_rows(trained):

@@ -129,6 +129,19 @@ def test_interval_of_the_mean_is_students():
     assert (low, high) == pytest.approx((known.low, known.high))
 
 
+def test_interval_over_splits_of_the_same_ratings_is_wider():
+    """Nadeau and Bengio (2003): for ten splits of 80 to 20, by the root of 1 + 10 / 4."""
+    values = np.random.default_rng(0).normal(size=10)
+    mean, low, high = metrics.mean_interval(values)
+    wide_mean, wide_low, wide_high = metrics.mean_interval(values, valid_share=0.2)
+    assert wide_mean == mean
+    assert (wide_high - wide_low) / (high - low) == pytest.approx(np.sqrt(1 + 10 / 4))
+    assert wide_low + wide_high == pytest.approx(2 * mean)
+    for share in (-0.1, 1.0):
+        with pytest.raises(ValueError, match="not a share from 0 to below 1"):
+            metrics.mean_interval(values, valid_share=share)
+
+
 def test_interval_of_one_value():
     with pytest.raises(ValueError, match="two values or more, not 1"):
         metrics.mean_interval([1.0])

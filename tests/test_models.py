@@ -257,6 +257,37 @@ def test_prices_of_feedback_model_by_hand():
     assert not model.losses
 
 
+@pytest.mark.parametrize("side", [0, 1])
+def test_sums_of_partners_and_their_gradient_by_hand(side, monkeypatch):
+    monkeypatch.setattr(models, "PAIRS_PER_CHUNK", 3)
+    pairs = models.in_chunks(RATED)
+    assert pairs.shape[0] > 2
+    n_owners, n_partners = [(N_USERS + 1, N_MOVIES + 1), (N_MOVIES + 1, N_USERS + 1)][side]
+    matrix = np.zeros((n_owners, n_partners), "float32")
+    matrix[RATED[:, side], RATED[:, 1 - side]] = 1
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(n_partners, DIM)).astype("float32")
+    weights = rng.normal(size=(n_owners, DIM)).astype("float32")
+
+    def weighted(rows):
+        return keras.ops.sum(weights * models.partner_sums(rows, pairs, side, n_owners))
+
+    if keras.backend.backend() == "jax":
+        import jax
+
+        gradient = jax.grad(weighted)(rows)
+    else:
+        import tensorflow as tf
+
+        variable = tf.Variable(rows)
+        with tf.GradientTape() as tape:
+            loss = weighted(tf.convert_to_tensor(variable))
+        gradient = tape.gradient(loss, variable)
+    sums = keras.ops.convert_to_numpy(models.partner_sums(rows, pairs, side, n_owners))
+    np.testing.assert_allclose(sums[1:], (matrix @ rows)[1:], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(gradient[1:], (matrix.T @ weights)[1:], rtol=1e-5, atol=1e-6)
+
+
 def test_drift_moves_the_score():
     model = feedback_model(DriftingDotWithFeedback)
     extra = DRIFT @ table(model.drift)
@@ -385,7 +416,7 @@ def policy(name):
 def trained(model, x, optimizer="sgd"):
     """Take one step, with the losses that come with it."""
     loss = masked_mse if isinstance(model, AutoRec) else "mse"
-    model.compile(optimizer, loss, run_eagerly=True)
+    model.compile(optimizer, loss, run_eagerly=keras.backend.backend() == "tensorflow")
     y = DRIFT if isinstance(model, AutoRec) else np.full((len(X), 1), 3.0, "float32")
     assert np.isfinite(model.train_on_batch(x, y))
     return model

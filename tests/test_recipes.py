@@ -1,8 +1,9 @@
 import json
+import math
 
 import pytest
 
-from embedlens import recipes
+from embedlens import data, recipes
 from embedlens.models import DotWithBias, SimpleDot, SimpleEmbedding
 from embedlens.recipes import Recipe, Training
 
@@ -71,3 +72,53 @@ def test_a_recipe_for_no_model_of_the_book_is_refused(tmp_path):
         file.write_text(json.dumps({"recipe": recipes.TUNED.settings() | changes}))
         with pytest.raises(ValueError, match="no recipe in it"):
             recipes.load(file)
+
+
+def test_found_on_is_what_the_settings_were_found_on():
+    ratings = data.prepared()
+    train, _ = data.train_valid_split(ratings, 0)
+    sizes = data.count_users_and_movies(ratings)
+    assert len(train) == recipes.FOUND_ON
+    assert recipes.per_row(sizes, len(train)) == pytest.approx(recipes.FOUND_PER_ROW, rel=0.002)
+    assert recipes.per_row((4, 9), 60) == 10
+
+
+@pytest.mark.parametrize("recipe", [recipes.TUNED, recipes.FEEDBACK, recipes.BIAS])
+def test_a_recipe_stays_as_it_is_where_there_are_no_more_ratings(recipe):
+    assert recipes.for_size(recipe, (671, 9066), recipes.FOUND_ON) == recipe
+    assert recipes.for_size(recipe, (671, 9066), 1000) == recipe
+
+
+def test_price_of_a_vector_falls_where_rows_hold_more_ratings():
+    """100 times the ratings of as many users and movies: a row is looked up 100 times as often."""
+    sizes = (671, 9066)
+    carried = recipes.for_size(recipes.TUNED, sizes, 100 * recipes.FOUND_ON)
+    tuned, ours = (dict(recipe.options) for recipe in (recipes.TUNED, carried))
+    fallen = tuned["vector_penalty"] / ours.pop("vector_penalty")
+    assert fallen == pytest.approx(100**recipes.PENALTY_FADES, rel=0.01)
+    assert carried.training == recipes.TUNED.training
+    assert ours.items() <= tuned.items()
+    # Twice the users and movies with twice the ratings: rows as before, and so the price.
+    same = recipes.for_size(recipes.TUNED, (2 * 671, 2 * 9066), 2 * recipes.FOUND_ON)
+    assert same == recipes.TUNED
+
+
+def test_batches_of_feedback_grow_with_the_ratings_and_the_rate_with_their_root():
+    sizes = (6 * 671, 6 * 9066)
+    found = recipes.FEEDBACK.training
+    carried = recipes.for_size(recipes.FEEDBACK, sizes, 4 * recipes.FOUND_ON)
+    assert carried.options == recipes.FEEDBACK.options  # rows hold no more than before
+    assert carried.training.batch_size == 4 * found.batch_size
+    assert carried.training.learning_rate == pytest.approx(2 * found.learning_rate)
+    assert carried.training.epochs == found.epochs + 2
+    for n in (recipes.FOUND_ON, 9 * recipes.FOUND_ON, 1_234_567):
+        batch_size = recipes.for_size(recipes.FEEDBACK, sizes, n).training.batch_size
+        assert math.ceil(n / batch_size) <= math.ceil(recipes.FOUND_ON / found.batch_size)
+
+
+def test_all_prices_of_vectors_fall_and_those_of_biases_stay():
+    carried = recipes.for_size(recipes.FEEDBACK, (671, 9066), 8 * recipes.FOUND_ON)
+    found, ours = (dict(recipe.options) for recipe in (recipes.FEEDBACK, carried))
+    fallen = {name: found[name] / ours[name] for name in found if found[name] != ours[name]}
+    assert set(fallen) == {"vector_penalty", "feedback_penalty", "total_penalty"}
+    assert list(fallen.values()) == pytest.approx([8**recipes.PENALTY_FADES] * 3, rel=0.01)

@@ -41,17 +41,16 @@ def test_history_is_in_stars_and_ends_where_predict_does(tiny_ratings):
 def test_training_stops_two_epochs_after_the_best(tiny_ratings, way):
     train, valid = split(tiny_ratings)
     valid = valid.assign(rating=5.5 - valid["rating"], movieIdDense=1)  # hardly to be learnt
-    _, history = training.train(TINY, SIZES, train, valid, 0, way, epochs=60, learning_rate=0.1)
+    options = {"learning_rate": 0.1, "batch_size": 36}
+    _, history = training.train(TINY, SIZES, train, valid, 0, way, epochs=60, **options)
     assert len(history) == history["valid_rmse"].idxmin() + 3 < 60
-    _, whole = training.train(
-        TINY, SIZES, train, valid, 0, way, epochs=9, learning_rate=0.1, patience=None
-    )
+    _, whole = training.train(TINY, SIZES, train, valid, 0, way, epochs=9, patience=None, **options)
     assert len(whole) == 9
 
 
 @pytest.mark.parametrize("way", ["plain", "compiled"])
 def test_without_validation_all_epochs_are_run(tiny_ratings, way):
-    _, history = training.train(TINY, SIZES, tiny_ratings, None, 0, way, epochs=4)
+    _, history = training.train(TINY, SIZES, tiny_ratings, None, 0, way, epochs=4, batch_size=45)
     assert history.columns.to_list() == ["epoch", "train_rmse", "seconds"]
     assert len(history) == 4
 
@@ -60,7 +59,7 @@ def test_without_validation_all_epochs_are_run(tiny_ratings, way):
 def test_seed_fixes_weights_order_and_dropout(tiny_ratings, way, seeds):
     recipe = Recipe(DotWithBias, dim=4, **recipes.SCALE)
     first, again, *others = (
-        training.train(recipe, SIZES, tiny_ratings, None, seed, way, epochs=1, batch_size=8)[0]
+        training.train(recipe, SIZES, tiny_ratings, None, seed, way, epochs=1, batch_size=9)[0]
         for seed in seeds
     )
     for a, b in zip(first.get_weights(), again.get_weights(), strict=True):

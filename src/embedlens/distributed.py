@@ -1,4 +1,4 @@
-"""Train the bias model on several machines, with one command on each. Runs on JAX.
+"""Train on several machines, with one command on each. Runs on JAX.
 
 On two machines that both have the data and reach each other, the first of them at ADDRESS::
 
@@ -9,6 +9,9 @@ Every host draws the same batches and trains on its part of each; the gradients 
 up over the network. Either each host keeps the whole model, or, with ``--sharded``, its
 part of the rows of every table. Both give the weights that one host gives, up to rounding:
 the initial weights and the dropout do not depend on how arrays are laid out.
+
+It trains the post's bias model or, with ``--feedback``, feedback both ways. Every host sums up
+the feedback of all ratings for itself.
 
 TensorFlow's own way, ``tf.distribute.MultiWorkerMirroredStrategy``, is not open to Keras 3:
 its `fit` hands the model each host's part of a batch as a ``PerReplica`` value, which
@@ -33,7 +36,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from embedlens import data, movielens, provenance, training
-from embedlens.recipes import BIAS
+from embedlens.recipes import BIAS, FEEDBACK
 
 VALIDATION_BATCH = 1024  # per device
 
@@ -97,7 +100,7 @@ def layout(sharded):
     devices = keras.distribution.list_devices()
     mesh = keras.distribution.DeviceMesh((len(devices),), ["batch"], devices)
     layouts = keras.distribution.LayoutMap(mesh)
-    layouts[".*/(user|movie)_(embedding|bias)/embeddings"] = ("batch", None)
+    layouts[".*(user|movie|rated|rater)_(embedding|bias|table)/embeddings"] = ("batch", None)
     return keras.distribution.ModelParallel(layout_map=layouts, auto_shard_dataset=False)
 
 
@@ -118,10 +121,11 @@ def batches_of_host(ratings, order, batch_size, host, hosts):
     -------
     x, y, weights : numpy.ndarray
         Model input, target, and float32 weights of shape (n,): 1, or 0 where the last batch
-        is filled up with a rating that does not count.
+        is filled up, from the first on, with ratings whose errors do not count. (Penalties
+        on their rows do.)
     """
     filling = -len(order) % batch_size
-    rows = np.append(order, np.full(filling, order[0]))
+    rows = np.append(order, np.resize(order, filling))
     weights = np.append(np.ones(len(order), "float32"), np.zeros(filling, "float32"))
     rows, weights = (
         a.reshape(-1, hosts, batch_size // hosts)[:, host].ravel() for a in (rows, weights)
@@ -130,8 +134,8 @@ def batches_of_host(ratings, order, batch_size, host, hosts):
     return data.inputs(part), data.targets(part), weights
 
 
-def train(ratings, seed=0, epochs=2, batch_size=32, sharded=False):
-    """Train the bias model on all hosts that have met, or on this one alone.
+def train(ratings, seed=0, epochs=2, batch_size=None, sharded=False, recipe=BIAS):
+    """Train on all hosts that have met, or on this one alone.
 
     Parameters
     ----------
@@ -140,15 +144,18 @@ def train(ratings, seed=0, epochs=2, batch_size=32, sharded=False):
     seed : int
         Fixes split, initial weights, order of the batches and dropout.
     epochs : int
-    batch_size : int
-        Of the batches of all hosts together; a multiple of the number of devices.
+    batch_size : int, optional
+        Of the batches of all hosts together; a multiple of the number of devices. Default: the
+        recipe's.
     sharded : bool
         As in `layout`. Rows that are never looked up fill the tables up to a multiple of
         the number of devices.
+    recipe : recipes.Recipe
+        Of a model whose layers are tables, named as in `layout`.
 
     Returns
     -------
-    model : DotWithBias
+    model : keras.Model
     history : pandas.DataFrame
         As from `training.train`.
 
@@ -166,17 +173,20 @@ def train(ratings, seed=0, epochs=2, batch_size=32, sharded=False):
         )
     sizes = data.count_users_and_movies(ratings)
     data.check_ids(ratings, sizes)
+    batch_size = batch_size or recipe.training.batch_size
     devices, host, hosts = jax.device_count(), jax.process_index(), jax.process_count()
     if devices != hosts * jax.local_device_count():
         raise ValueError(f"{devices} devices on {hosts} hosts: each must have equally many")
     if batch_size % devices:
         raise ValueError(f"a batch of {batch_size} cannot be cut for {devices} devices")
     given = joblib.hash((data.inputs(ratings), data.targets(ratings)))
-    _check_hosts_agree(given, seed, epochs, batch_size, sharded)
+    _check_hosts_agree(given, seed, epochs, batch_size, sharded, recipe.settings())
+    recipe = recipe.with_training(epochs=epochs, batch_size=batch_size)
+    parts = data.train_valid_split(ratings, seed)
     with layout(sharded).scope():
         training.set_seed(seed)
-        model = _model(sizes, devices if sharded else 1)
-        return model, _fit(model, ratings, seed, epochs, batch_size, host, hosts)
+        model = _model(recipe, sizes, devices if sharded else 1, parts[0])
+        return model, _fit(model, *parts, seed, epochs, batch_size, host, hosts)
 
 
 def rows_held(model):
@@ -197,7 +207,8 @@ def run(
     data=None,
     seed=0,
     epochs=2,
-    batch_size=32,
+    batch_size=None,
+    feedback=False,
     arrival_timeout=300,
     peer_timeout=30,
     output=None,
@@ -215,6 +226,8 @@ def run(
         As `source` of `movielens.load`.
     sharded, seed, epochs, batch_size
         As in `train`.
+    feedback : bool
+        Train `recipes.FEEDBACK`, not the post's bias model.
     output : pathlib.Path, optional
         JSON file that host 0 writes.
     weights : path-like, optional
@@ -233,7 +246,8 @@ def run(
     if hosts > 1:
         join(address, hosts, host, arrival_timeout, peer_timeout)
     try:
-        model, history = train(ratings, seed, epochs, batch_size, sharded)
+        recipe = FEEDBACK if feedback else BIAS
+        model, history = train(ratings, seed, epochs, batch_size, sharded, recipe)
     except (Exception, KeyboardInterrupt) as error:  # a broken connection has many types
         traceback.print_exc()
         _end(
@@ -246,6 +260,7 @@ def run(
     if host == 0:
         print(history.to_string(index=False))
         if output:
+            batch_size = batch_size or recipe.training.batch_size
             report = {"sharded": sharded, "batch_size": batch_size, "seed": seed}
             report = {**report, **_report(history, held)}
             output.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
@@ -255,18 +270,19 @@ def _ratings(source):
     return data.prepare(movielens.load(source))
 
 
-def _model(sizes, row_multiple):
-    model = BIAS(*(n + -(n + 1) % row_multiple for n in sizes))
+def _model(recipe, sizes, row_multiple, train_ratings):
+    sizes = (n + -(n + 1) % row_multiple for n in sizes)
+    model = training.made(recipe, sizes, train_ratings)
+    rate = training.learning_rate(recipe.training, len(train_ratings))
     model.compile(
         loss=keras.losses.MeanSquaredError(reduction="mean_with_sample_weight"),
-        optimizer="adam",
+        optimizer=keras.optimizers.Adam(rate),
         weighted_metrics=[keras.metrics.RootMeanSquaredError(name="rmse")],
     )
     return model
 
 
-def _fit(model, ratings, seed, epochs, batch_size, host, hosts):
-    train_ratings, valid_ratings = data.train_valid_split(ratings, seed)
+def _fit(model, train_ratings, valid_ratings, seed, epochs, batch_size, host, hosts):
     in_order = np.arange(len(valid_ratings))
     valid_size = VALIDATION_BATCH * jax.device_count()
     valid = batches_of_host(valid_ratings, in_order, valid_size, host, hosts)
@@ -293,7 +309,7 @@ def _fit(model, ratings, seed, epochs, batch_size, host, hosts):
 def _check_hosts_agree(*given):
     digest = np.uint32(zlib.crc32(repr(given).encode()))
     if len(np.unique(multihost_utils.process_allgather(digest))) > 1:
-        raise ValueError("the hosts differ in data, seed, epochs, batch size or layout")
+        raise ValueError("the hosts differ in data, seed, epochs, batch size, layout or model")
 
 
 def _report(history, held):

@@ -11,6 +11,8 @@ import numpy as np
 
 from embedlens import data
 
+PAIRS_PER_CHUNK = 100_000
+
 
 def savable(cls):
     """Let Keras save, load and clone a model or layer: it notes what it was made with.
@@ -259,11 +261,11 @@ class SimpleEmbedding(keras.layers.Layer):
 
 @savable
 class PenalisedDotWithBias(DotWithBias):
-    """`DotWithBias` with a price on long vectors and large biases, instead of dropout.
+    """`DotWithBias` with a price on long vectors and large biases, and no dropout by default.
 
     Parameters
     ----------
-    n_users, n_movies, min_rating, max_rating, dim
+    n_users, n_movies, min_rating, max_rating, dim, user_dropout, movie_dropout
         As in `DotWithBias`.
     vector_penalty, bias_penalty : float
         Weights of the mean squared length, over the ratings of a batch, of the vectors and
@@ -284,9 +286,12 @@ class PenalisedDotWithBias(DotWithBias):
         dim=64,
         vector_penalty=0.0,
         bias_penalty=0.0,
+        user_dropout=0.0,
+        movie_dropout=0.0,
         **kwargs,
     ):
-        super().__init__(n_users, n_movies, min_rating, max_rating, dim, 0.0, 0.0, **kwargs)
+        sizes, scale = (n_users, n_movies), (min_rating, max_rating)
+        super().__init__(*sizes, *scale, dim, user_dropout, movie_dropout, **kwargs)
         self.vector_penalty = vector_penalty
         self.bias_penalty = bias_penalty
 
@@ -559,6 +564,71 @@ class GoesWith(keras.Model):
         return dot + self.movie_bias(x[:, 1])
 
 
+def in_chunks(pairs):
+    """Cut pairs into chunks of one size, for `partner_sums`.
+
+    Parameters
+    ----------
+    pairs : numpy.ndarray of int, shape (n, 2)
+        Ids from 1.
+
+    Returns
+    -------
+    numpy.ndarray of int32, shape (n_chunks, size, 2)
+        Ordered by the first id. The last chunk is filled up with pairs of 0, which belong to
+        nobody.
+    """
+    n_chunks = max(-(-len(pairs) // PAIRS_PER_CHUNK), 1)
+    size = -(-len(pairs) // n_chunks)
+    ordered = pairs[np.argsort(pairs[:, 0], kind="stable")].astype("int32")
+    return np.pad(ordered, ((0, n_chunks * size - len(pairs)), (0, 0))).reshape(n_chunks, size, 2)
+
+
+def partner_sums(rows, pairs, side, n_owners):
+    """Sum up, for each owner, the rows of its partners.
+
+    Parameters
+    ----------
+    rows : tensor of float, shape (n_partners, width)
+    pairs : numpy.ndarray of int, shape (n_chunks, size, 2)
+        As from `in_chunks`.
+    side : int
+        Column of `pairs` that holds the owners; the other one holds their partners.
+    n_owners : int
+
+    Returns
+    -------
+    tensor, shape (n_owners, width)
+
+    Notes
+    -----
+    Chunk by chunk, so that what is looked up stays in the processor's cache. The gradient is
+    the same sum with the sides exchanged: nothing as long as all pairs is kept for it.
+    """
+    pairs = ops.convert_to_tensor(pairs)
+
+    def sums_of(rows, side, n_owners):
+        def add(i, sums):
+            chunk = ops.take(pairs, i, axis=0)
+            partners = ops.take(rows, chunk[:, 1 - side], axis=0)
+            return sums + ops.segment_sum(partners, chunk[:, side], n_owners)
+
+        nothing = ops.zeros((n_owners, rows.shape[1]), rows.dtype)
+        if pairs.shape[0] == 1:
+            return add(0, nothing)
+        return ops.fori_loop(0, pairs.shape[0], add, nothing)
+
+    @ops.custom_gradient
+    def sums(rows):
+        def gradient(*args, upstream=None):
+            upstream = args[0] if upstream is None else upstream
+            return sums_of(upstream, 1 - side, rows.shape[0])
+
+        return sums_of(rows, side, n_owners), gradient
+
+    return sums(rows)
+
+
 @savable
 class DotWithFeedback(keras.Model):
     """SVD++ both ways: users are also what they rated, movies also who rated them.
@@ -594,7 +664,8 @@ class DotWithFeedback(keras.Model):
     Input and output as in `DotWithBias`. Koren (2008), equation 15, for users; Rendle (2012)
     has both sides as features of a factorisation machine.
 
-    Each step sums up the rows of all of `rated`, however small its batch is.
+    Each step sums up the rows of all of `rated`, however small its batch is. So let batches
+    grow with the ratings (`recipes.for_size`), and an epoch costs what its ratings cost.
     """
 
     def __init__(
@@ -629,7 +700,7 @@ class DotWithFeedback(keras.Model):
             keras.layers.Embedding(n_users + 1, dim + 1, name="rater_table") if sides > 1 else None
         )
         self.dropout = keras.layers.Dropout(dropout)
-        self.rated = rated
+        self.pairs = in_chunks(rated)
         self.n_rated = np.bincount(rated[:, 0], minlength=n_users + 1).astype("float32")
         self.n_raters = np.bincount(rated[:, 1], minlength=n_movies + 1).astype("float32")
 
@@ -647,9 +718,7 @@ class DotWithFeedback(keras.Model):
         rows = self.user_table(users)
         self.penalise(rows, self.own_penalty, training)
         if self.rated_table is not None:
-            rows = rows + self.feedback(
-                self.rated_table, self.rated, self.n_rated, users, movies, training
-            )
+            rows = rows + self.feedback(self.rated_table, 0, self.n_rated, users, movies, training)
         self.penalise(rows, self.total_penalty, training)
         return rows
 
@@ -657,21 +726,19 @@ class DotWithFeedback(keras.Model):
         rows = self.movie_table(movies)
         self.penalise(rows, self.own_penalty, training)
         if self.rater_table is not None:
-            rows = rows + self.feedback(
-                self.rater_table, self.rated[:, ::-1], self.n_raters, movies, users, training
-            )
+            rows = rows + self.feedback(self.rater_table, 1, self.n_raters, movies, users, training)
         self.penalise(rows, self.total_penalty, training)
         return rows
 
-    def feedback(self, table, pairs, counts, owners, others, training):
+    def feedback(self, table, side, counts, owners, others, training):
         """Sum the partners' rows, in training without `others`, over the root of their number."""
-        rows = ops.cast(table(pairs[:, 1]), "float32")  # sums of many need 32 bits
-        sums = ops.segment_sum(rows, pairs[:, 0], len(counts))
+        rows = ops.cast(table(np.arange(table.input_dim)), "float32")  # sums of many need 32 bits
+        sums = partner_sums(rows, self.pairs, side, len(counts))
         total, number = ops.take(sums, owners, axis=0), ops.take(counts, owners)
         if training:
-            rows = ops.cast(table(others), "float32")
-            total, number = total - rows, number - 1
-            self.penalise(rows, self.feedback_penalty, training)
+            left_out = ops.take(rows, others, axis=0)
+            total, number = total - left_out, number - 1
+            self.penalise(left_out, self.feedback_penalty, training)
         mean = total / ops.sqrt(ops.maximum(number, 1.0))[:, None]
         return ops.cast(mean, self.compute_dtype)
 

@@ -13,6 +13,7 @@ import pandas as pd
 
 from embedlens import data, metrics, provenance
 from embedlens.cache import keep_programs, memory
+from embedlens.models import DotWithFeedback
 from embedlens.recipes import Recipe, Training
 
 WAYS = ("plain", "compiled", "rowwise")
@@ -59,7 +60,8 @@ def train(
     ----------
     recipe : Recipe or callable
         ``recipe(n_users, n_movies)`` gives a keras.Model. What is no `Recipe` is trained with
-        the post's settings.
+        the post's settings. The `Recipe` of a model of feedback is also given the training
+        ratings' pairs.
     sizes : tuple of int
         Number of users, number of movies: of the whole frame, as from
         `data.count_users_and_movies`, not of a part.
@@ -110,7 +112,7 @@ def train(
         if part is not None:
             data.check_ids(part, sizes)
     set_seed(seed)
-    model = recipe(*sizes)
+    model = made(recipe, sizes, train_ratings)
     way = way or _fastest_way(recipe, model, train_ratings, inputs)
     if way not in WAYS:
         raise ValueError(f"no way {way!r} of training: choose from {', '.join(WAYS)}")
@@ -138,6 +140,24 @@ def train(
     return model, history
 
 
+def made(recipe, sizes, train_ratings):
+    """Make the model of a recipe; one of feedback is also given who rated what.
+
+    Parameters
+    ----------
+    recipe, sizes, train_ratings
+        As in `train`.
+
+    Returns
+    -------
+    keras.Model
+        Not built yet.
+    """
+    if isinstance(recipe, Recipe) and issubclass(recipe.model, DotWithFeedback):
+        return recipe(*sizes, rated=data.inputs(train_ratings))
+    return recipe(*sizes)
+
+
 def trained(recipe, ratings, seed=0):
     """Train on the split of this seed, or take the result from the cache.
 
@@ -161,7 +181,8 @@ def trained(recipe, ratings, seed=0):
     content = joblib.hash((data.inputs(ratings), data.targets(ratings)))
     code = inspect.getsource(recipe.model) + provenance.fingerprint(__file__)
     weights, history = cached(ratings, recipe, seed, content, code)
-    model = recipe(*data.count_users_and_movies(ratings))
+    train_ratings, _ = data.train_valid_split(ratings, seed)
+    model = made(recipe, data.count_users_and_movies(ratings), train_ratings)
     _build(model, ratings)
     model.set_weights(weights)
     return model, history

@@ -60,7 +60,8 @@ def browser_path():
 def browser(browser_path):
     """A headless Chromium. Per module: while it is open, nbclient finds its event loop taken."""
     with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=browser_path, args=pdf.OFFLINE)
+        args = [*pdf.OFFLINE, "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"]
+        opened = playwright.chromium.launch(executable_path=browser_path, args=args)
         yield opened
         opened.close()
 

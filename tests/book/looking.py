@@ -15,13 +15,16 @@ AXE = {
     "preload": False,  # it would read the style sheets again, which a browser refuses from disk
     "rules": {"label-content-name-mismatch": {"enabled": True}},
 }
-# Axe takes most of its time for the contrast of each word of code. Of words that look alike, with
-# all around them, one is enough; the others are hidden meanwhile, where they are.
-HIDE_ALIKE = r"""() => {
+# Axe takes most of its time for the contrast of each text. Of texts that look alike, with all
+# around them, one is enough: one that is seen, and longer than the single letter that axe does
+# not judge. What is placed freely may lie on anything: it is like nothing else. In code, words
+# are most of a page's elements: those alike become plain text, which changes the page for good.
+MARK_ALIKE = r"""() => {
   const look = (e) => {
     const s = getComputedStyle(e);
-    return [e.tagName, s.color, s.background, s.opacity, s.filter, s.position, s.font,
-            s.textShadow, s.visibility, s.display].join(";");
+    if (s.position === "absolute" || s.position === "fixed") return Math.random();
+    return [e.tagName, s.color, s.background, s.opacity, s.filter, s.font, s.textShadow,
+            s.visibility].join(";");
   };
   const looks = new Map([[null, ""]]);
   const lookOf = (e) => {
@@ -29,14 +32,21 @@ HIDE_ALIKE = r"""() => {
     return looks.get(e);
   };
   const seen = new Set();
-  const alike = [];
-  for (const e of document.querySelectorAll(".highlight pre span")) {
-    if (e.childElementCount || [...e.attributes].some(({name}) => name !== "class")) continue;
-    if (seen.has(lookOf(e))) alike.push(e);
-    seen.add(lookOf(e));
+  const words = [];
+  for (const e of document.body.querySelectorAll("*")) {
+    const texts = [...e.childNodes].filter((node) => node.nodeType === Node.TEXT_NODE);
+    const text = texts.map((node) => node.data).join("").trim();
+    if (!text || !e.checkVisibility()) continue;
+    if (seen.has(lookOf(e))) {
+      e.dataset.alike = "";
+      if (e.matches(".highlight pre span")) words.push(e);
+    }
+    if (/[!-~]{2}/.test(text)) seen.add(lookOf(e));
   }
-  for (const e of alike) e.style.visibility = "hidden";
-  window.showAlike = () => alike.forEach((e) => e.style.removeProperty("visibility"));
+  for (const e of words) e.replaceWith(...e.childNodes);
+  document.body.normalize();
+  scrollTo(0, 0);
+  axe.configure({rules: [{id: "color-contrast", selector: ":not([data-alike])"}]});
 }"""
 KINDS = (
     "console",
@@ -137,12 +147,9 @@ def pages_of(folder):
     return [p for p in paths if p != "index.html" and not p.startswith("_static/")]
 
 
-@contextmanager
-def opened(context, home, path):
-    """A page and what is noted while it loads; requests that leave `home` are blocked."""
-    page = context.new_page()
+def noting(page):
+    """What happens on `page` from now on, by kind."""
     noted = {"console": [], "requests": [], "loaded": []}
-    note = noted["requests"].append
 
     def console(message):
         if message.type == "error":
@@ -150,18 +157,14 @@ def opened(context, home, path):
 
     def response(answer):
         if answer.status >= 400:
-            note(f"{answer.status} {answer.url}")
+            noted["requests"].append(f"{answer.status} {answer.url}")
 
-    page.route(re.compile(f"^(?!{re.escape(home)}|data:|blob:)"), lambda route: route.abort())
     page.on("console", console)
     page.on("pageerror", lambda error: noted["console"].append(str(error)))
     page.on("request", lambda request: noted["loaded"].append(request.url))
-    page.on("requestfailed", lambda request: note(f"failed {request.url}"))
+    page.on("requestfailed", lambda request: noted["requests"].append(f"failed {request.url}"))
     page.on("response", response)
-    page.goto(home + path)
-    page.evaluate(SETTLED)
-    yield page, noted
-    page.close()
+    return noted
 
 
 def overflows(page):
@@ -174,14 +177,14 @@ def overflows(page):
     return found
 
 
-def violations(page):
-    """What axe finds to be serious."""
-    page.evaluate(HIDE_ALIKE)
-    found = Axe().run(page, options=AXE).response["violations"]
-    page.evaluate("showAlike()")
+def violations(page, width):
+    """What axe finds to be serious. To be called last: it changes the page."""
+    page.set_viewport_size({"width": width, "height": 900})
+    page.evaluate(Axe().axe_script)
+    page.evaluate(MARK_ALIKE)
     return [
         f"{rule['id']}: {node['target']}"
-        for rule in found
+        for rule in page.evaluate("(options) => axe.run(options)", AXE)["violations"]
         if rule["impact"] in ("serious", "critical")
         for node in rule["nodes"]
     ]
@@ -209,24 +212,30 @@ def broken(links, home, folder, seen):
 def seen_in(browser, folder, mode, width, from_disk=False, keyboard=False):
     """What is on each page of `folder` in `mode`, and its defects by kind.
 
-    Each page is opened once: from a server or, all but the page for a wrong address (its
-    addresses are absolute), from disk. With `keyboard`, what Tab reaches stands under that name.
+    One tab opens all pages, each once: from a server or, all but the page for a wrong address
+    (its addresses are absolute), from disk. With `keyboard`, what Tab reaches stands under that
+    name.
     """
-    context = browser.new_context(viewport={"width": width, "height": 900}, reduced_motion="reduce")
+    context = browser.new_context(reduced_motion="reduce")
     context.add_init_script(f"localStorage.mode = localStorage.theme = '{mode}'")
-    seen = {}
+    page, seen = context.new_page(), {}
+    noted = noting(page)
     with served(folder) as server:
         for path in pages_of(folder):
             home = folder.as_uri() + "/" if from_disk and path != "404.html" else server
-            with opened(context, home, path) as (page, noted):
-                content = page.evaluate(CONTENT)
-                content["home"] = home
-                content["accessibility"] = violations(page)
-                content["overflow"] = overflows(page)
-                if keyboard:
-                    content["keyboard"] = by_keyboard(page, width)
-                content |= noted
+            noted |= {"console": [], "requests": [], "loaded": []}
+            page.set_viewport_size({"width": width, "height": 900})
+            page.goto(home + path)
+            page.evaluate(SETTLED)
+            content = page.evaluate(CONTENT)
+            content["home"] = home
+            content["overflow"] = overflows(page)
+            if keyboard:
+                content["keyboard"] = by_keyboard(page, width)
+            content["accessibility"] = violations(page, width)
             content["mode"] = [mode] if is_dark(content["background"]) != (mode == "dark") else []
+            content |= noted
+            content["requests"] += elsewhere(content["loaded"], home)
             seen[path] = content
         titles = [content["title"] for content in seen.values()]
         for content in seen.values():
@@ -238,12 +247,16 @@ def seen_in(browser, folder, mode, width, from_disk=False, keyboard=False):
     return seen
 
 
+def elsewhere(loaded, home):
+    return [url for url in loaded if not url.startswith((home, "data:", "blob:"))]
+
+
 def tab_through(page):
     """All that Tab reaches, in order; each toggle opens with Enter and closes with Space."""
     page.evaluate(NOTE_FOCUS)
     for _ in range(20):
         for _ in range(20):
-            page.keyboard.press("Tab")
+            page.keyboard.down("Tab")  # held down: no round trip for letting it go
         noted = page.evaluate(NOTED)
         if noted["around"]:
             break
@@ -261,7 +274,8 @@ def tab_through(page):
 
 
 def by_keyboard(page, width):
-    page.set_viewport_size({"width": width, "height": 900})
+    # A low window has less to paint whenever the focus moves.
+    page.set_viewport_size({"width": width, "height": 300})
     # The search page takes the focus; start from the top all the same.
     page.evaluate("document.activeElement.blur()")
     return {

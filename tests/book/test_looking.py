@@ -1,12 +1,13 @@
 """The detectors of `looking` see defects that are planted, and nothing on a sound page."""
 
-from looking import KINDS, seen_in
+from looking import KINDS, seen_in, served
 import pytest
 
 PLANTED = {
     "console": "<script>console.error('planted')</script>",
     "console, an exception": "<script>throw new Error('planted')</script>",
     "requests, elsewhere": '<img alt="planted" src="http://example.invalid/planted.png">',
+    "requests, another server": '<img alt="planted" src="ANOTHER/dot.svg">',
     "requests, a missing file": '<img alt="planted" src="planted.png">',
     "maths": '<span class="math">x</span>',
     "maths, in text": r"<p>\(x\)</p>",
@@ -19,6 +20,16 @@ PLANTED = {
     "accessibility, contrast": '<p style="color: #bbb">planted</p>',
     "accessibility, contrast of code": """<div class="highlight"><pre><span>sound</span>
         <span>sound</span> <span class="pale">planted</span></pre></div>""",
+    "accessibility, contrast of a long word": """<p><b>s</b> <b></b> <b>planted</b></p>
+        <style>b {color: #bbb}</style>""",
+    "accessibility, contrast of what is shown": """<details><summary>Sound</summary>
+        <p class="pale">hidden</p></details><details open><summary>Sound</summary>
+        <p class="pale">planted</p></details>""",
+    "accessibility, contrast on something else": """<p style="position: relative">x
+        <span style="position: absolute; left: 50px">sound</span>
+        <span style="position: absolute; left: 0; top: 40px; width: 90px; height: 20px;
+        background: #111"></span>
+        <span style="position: absolute; left: 0; top: 40px">planted</span></p>""",
     "accessibility, contrast of a cell": """<table class="dataframe"><tr><td>sound</td></tr>
         <tr><td>sound</td></tr><tr class="dim"><td class="grey">planted</td></tr></table>
         <table class="dataframe"><tr><td class="grey">sound, on white</td></tr></table>""",
@@ -51,8 +62,13 @@ def small_pages(folder, bodies):
 @pytest.fixture(scope="module")
 def planted_pages(browser, tmp_path_factory):
     """What is seen on small pages: one for each planted defect, twins, and a sound one."""
-    bodies = {**PLANTED, "twin": "", "other twin": "", "sound": ""}
-    return seen_in(browser, small_pages(tmp_path_factory.mktemp("planted"), bodies), "light", 390)
+    another = tmp_path_factory.mktemp("another")
+    (another / "dot.svg").write_text('<svg xmlns="http://www.w3.org/2000/svg"/>')
+    folder = tmp_path_factory.mktemp("planted")
+    with served(another) as home:
+        bodies = {name: body.replace("ANOTHER/", home) for name, body in PLANTED.items()}
+        bodies |= {"twin": "", "other twin": "", "sound": ""}
+        return seen_in(browser, small_pages(folder, bodies), "light", 390)
 
 
 @pytest.fixture(scope="module")

@@ -41,12 +41,22 @@ def address(built_book):
     return (built_book / "book/try.html").as_uri()
 
 
-@pytest.fixture
-def context(browser):
+@pytest.fixture(scope="module")
+def shared(browser):
     context = browser.new_context()
     context.set_default_timeout(10_000)
+    context.new_page()
     yield context
     context.close()
+
+
+@pytest.fixture
+def context(shared):
+    """One for the whole file, for each test with nothing stored."""
+    yield shared
+    for page in shared.pages[1:]:
+        page.close()
+    shared.pages[0].evaluate("localStorage.clear(), sessionStorage.clear()")
 
 
 @pytest.fixture
@@ -58,12 +68,15 @@ def page(context, address):
 def functions(browser, address):
     """The page, for its functions alone."""
     context = browser.new_context()
+    context.new_page()
     yield opened(context, address)
     context.close()
 
 
 def opened(context, address):
-    page = context.new_page()
+    """The page in the first tab, loaded anew: a new tab takes a process of its own."""
+    page = context.pages[0]
+    page.goto("about:blank")  # Else a new end alone loads nothing.
     page.goto(address)
     return page
 
@@ -238,6 +251,7 @@ def test_link_shares_ratings(page, browser):
     rate(page, "star wars episode iv", "4.5")
     rate(page, "the matrix 1999", "2")
     elsewhere = browser.new_context()
+    elsewhere.new_page()
     other = opened(elsewhere, page.input_value("#try-link"))
     assert rated(other) == {STAR_WARS: "4.5", MATRIX: "2"}
     assert recommended(other) == recommended(page)
@@ -248,7 +262,8 @@ def test_link_shares_ratings(page, browser):
 def test_link_replaces_own_ratings_only_after_a_change(context, address):
     page = opened(context, address)
     rate(page, "the matrix 1999", "2")
-    visitor = opened(context, f"{address}#r={STAR_WARS}:5")
+    visitor = context.new_page()
+    visitor.goto(f"{address}#r={STAR_WARS}:5")
     assert rated(visitor) == {STAR_WARS: "5"}
     page.reload()
     assert rated(page) == {MATRIX: "2"}
@@ -295,6 +310,7 @@ def test_reading_links(functions, link, ratings, n_ignored):
 
 def test_without_scripts_the_page_says_so(browser, address):
     context = browser.new_context(java_script_enabled=False)
+    context.new_page()
     page = opened(context, address)
     assert page.locator("#try-missing").is_visible()
     assert not page.locator("#try-app").is_visible()
@@ -315,6 +331,7 @@ def test_accessible_and_not_too_wide(browser, address):
     context = browser.new_context(
         viewport={"width": 390, "height": 800}, color_scheme="light", reduced_motion="reduce"
     )
+    context.new_page()
     page = opened(context, f"{address}#r={MATRIX}:5,181:0.5,oops")
     page.fill("#try-search", "star")
     page.keyboard.press("ArrowDown")

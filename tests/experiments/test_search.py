@@ -40,10 +40,33 @@ def test_search_asks_the_same_again_and_tells_the_best():
     assert all(part["model"] == "m" for part in asked)
     assert asked[0]["setting"]["learning_rate"] == 0.01
     rates = [part["setting"]["learning_rate"] for part in asked]
-    assert best["learning_rate"] == min(rates, key=lambda rate: abs(rate - 0.02))
+    assert len(best) == 12
+    assert best[0]["learning_rate"] == min(rates, key=lambda rate: abs(rate - 0.02))
     for part in asked:
         setting = part["setting"]
         assert setting["batch_size"] in (256, 512)
         assert 0.001 <= setting["learning_rate"] <= 0.1
         assert 1 <= setting["epochs"] <= 9
         assert setting["dim"] == 4
+
+
+def test_samplers_do_not_know_of_each_other():
+    """What one asks is not changed by another beside it."""
+
+    def asked(samplers):
+        found = search.ask_and_tell({"learning_rate": [0.001, 0.1]}, 15, samplers=samplers)
+        stage, stages = next(found), []
+        try:
+            while True:
+                rates = [part["setting"]["learning_rate"] for part in stage]
+                stages.append(rates)
+                stage = found.send([{"rmse": abs(rate - 0.02)} for rate in rates])
+        except StopIteration as end:
+            return stages, end.value
+
+    alone, _ = asked([1])
+    together, tried = asked([0, 1])
+    assert [rates[1] for rates in together] == [rates[0] for rates in alone]
+    assert len(tried) == 30
+    errors = [abs(setting["learning_rate"] - 0.02) for setting in tried]
+    assert errors == sorted(errors)

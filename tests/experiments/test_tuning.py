@@ -1,5 +1,4 @@
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 import shutil
 
@@ -19,12 +18,15 @@ def stored():
     return tuning.SEARCH.load(STORED)
 
 
-def test_the_tuned_recipe_is_what_the_stored_search_found(stored):
-    assert tuning.found() == pytest.approx(tuning.best(stored), rel=1e-3)
-    rmse = [run["rmse"] for run in stored["runs"]]
-    assert len(rmse) == tuning.TRIALS
-    assert 0.84 < min(rmse) < 0.88
-    assert tuning.best(stored) == stored["runs"][int(np.argmin(rmse))]["setting"]
+def test_the_best_of_the_stored_search_were_judged_anew(stored):
+    runs = pd.DataFrame(stored["runs"])
+    trials, finalists = runs[runs["fresh"].isna()], runs[runs["fresh"].notna()]
+    assert len(trials) == tuning.TRIALS * len(tuning.SAMPLERS)
+    assert len(finalists) == tuning.FINALISTS
+    lowest = trials.sort_values("rmse", kind="stable")["setting"].head(tuning.FINALISTS)
+    assert finalists["setting"].to_list() == lowest.to_list()
+    assert tuning.best(stored) == finalists.loc[finalists["rmse"].idxmin(), "setting"]
+    assert 0.84 < finalists["rmse"].min() < 0.88
 
 
 def test_stored_search_kept_to_its_space(stored):
@@ -37,11 +39,17 @@ def test_stored_search_kept_to_its_space(stored):
             assert settings[name].between(*values).all()
 
 
-def searched(folder, trials):
-    parts = partial(search.ask_and_tell, tuning.SPACE, trials)
-    return replace(tuning.SEARCH, parts=parts).run(folder)
+@pytest.fixture
+def small_search(monkeypatch):
+    monkeypatch.setattr(tuning, "TRIALS", 6)
+    monkeypatch.setattr(tuning, "FINALISTS", 4)
 
 
+def searched(folder):
+    return replace(tuning.SEARCH, jobs=1).run(folder)
+
+
+@pytest.mark.usefixtures("small_search")
 def test_search_never_sees_the_ratings_that_are_reported_on(monkeypatch, tmp_path):
     seen = []
 
@@ -53,17 +61,25 @@ def test_search_never_sees_the_ratings_that_are_reported_on(monkeypatch, tmp_pat
         return None, pd.DataFrame({"valid_rmse": [9.0, rmse]})
 
     monkeypatch.setattr(training, "train", train)
-    found = searched(tmp_path, trials=12)
+    found = searched(tmp_path)
     outer, reported = data.train_valid_split(data.prepared(), search.SPLITS["split"])
-    assert len(seen) == 12 * len(search.SPLITS["inner_splits"])
+    n_trials = 6 * len(tuning.SAMPLERS) * len(search.SPLITS["inner_splits"])
+    assert len(seen) == n_trials + 4 * len(tuning.FRESH_SPLITS)
     for inner, judged in seen:
         assert set(inner.index) | set(judged.index) == set(outer.index)
         assert not set(inner.index) & set(judged.index)
         assert not (set(inner.index) | set(judged.index)) & set(reported.index)
+    judged_on = [
+        {frozenset(judged.index) for _, judged in part}
+        for part in (seen[:n_trials], seen[n_trials:])
+    ]
+    assert not judged_on[0] & judged_on[1], "the finalists' cuts are not fresh"
     assert tuning.best(found) == min(found["runs"], key=lambda run: run["rmse"])["setting"]
+    asked = [run["setting"]["learning_rate"] for run in found["runs"][: 6 * len(tuning.SAMPLERS)]]
+    assert len(set(asked)) == len(asked), "the samplers ask the same"
 
 
-def test_a_setting_is_trained_as_the_tuned_recipe_is(monkeypatch):
+def test_a_setting_is_trained_as_it_says(monkeypatch):
     trained = []
 
     def train(recipe, sizes, train_ratings, valid_ratings, seed):
@@ -71,18 +87,23 @@ def test_a_setting_is_trained_as_the_tuned_recipe_is(monkeypatch):
         return None, pd.DataFrame({"valid_rmse": [9.0, 1.0 + seed]})
 
     monkeypatch.setattr(training, "train", train)
-    assert tuning.measure(tuning.found()) == {"rmse": 1.5}
-    assert trained == [(recipes.TUNED, 0), (recipes.TUNED, 1)]
+    tuned = recipes.TUNED.settings()
+    setting = {name: tuned.get(name, 0.0) for name in tuning.SPACE}
+    assert tuning.measure(setting) == {"rmse": 1.5}
+    without = recipes.TUNED.with_options(user_dropout=0.0, movie_dropout=0.0)
+    assert trained == [(without, 0), (without, 1)]
+    assert tuning.measure(setting, fresh=True) == {"rmse": 2.5}
 
 
+@pytest.mark.usefixtures("small_search")
 def test_same_search_twice(monkeypatch, tmp_path):
     def train(recipe, sizes, train_ratings, valid_ratings, seed):
         return None, pd.DataFrame({"valid_rmse": [recipe.training.learning_rate]})
 
     monkeypatch.setattr(training, "train", train)
-    first, again = (searched(tmp_path / name, trials=4) for name in ("first", "again"))
+    first, again = (searched(tmp_path / name) for name in ("first", "again"))
     assert first["runs"] == again["runs"]
-    assert len({run["rmse"] for run in first["runs"]}) == 4
+    assert len({run["rmse"] for run in first["runs"]}) == 6 * len(tuning.SAMPLERS)
 
 
 @pytest.fixture(scope="module")

@@ -43,17 +43,7 @@ SETTINGS = {
         "feedback_bias_penalty": 0.7283,
         "total_penalty": 0.02725,
     },
-    "both": {
-        "batch_size": 1024,
-        "learning_rate": 0.005294,
-        "epochs": 6,
-        "dim": 16,
-        "vector_penalty": 0.1417,
-        "bias_penalty": 0.01049,
-        "feedback_penalty": 0.02735,
-        "feedback_bias_penalty": 0.09412,
-        "total_penalty": 0.01871,
-    },
+    "both": {name: recipes.FEEDBACK.settings()[name] for name in _DRIFT},
     "drift": _DRIFT,
     "dropout": {**_DRIFT, "dropout": 0.1},
 }
@@ -163,7 +153,7 @@ def to_search():
     space = {name: SPACE[name] for name in SETTINGS["both"]}
     before = None
     for rung, trials in SPACE["trials"].items():
-        before = yield from search.ask_and_tell(space, trials, first=before, rung=rung)
+        before, *_ = yield from search.ask_and_tell(space, trials, first=before, rung=rung)
     rates = SPACE["dropout"]
     yield [{"rung": "dropout", "setting": {**before, "dropout": rate}} for rate in rates]
 

@@ -237,7 +237,7 @@ def parts():
     searched = pd.DataFrame([{**run, **one} for run, one in zip(tried, found, strict=True)])
     settings = {name: best(searched, name) for name in ("ridge", "dot product")}
     for name, space in SETTINGS["spaces"].items():
-        settings[name] = yield from search.ask_and_tell(
+        settings[name], *_ = yield from search.ask_and_tell(
             space, SETTINGS["trials"], kind="search", model=name
         )
     yield [

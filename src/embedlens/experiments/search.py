@@ -31,22 +31,25 @@ def inner_part(inner_split, timestamps=False, ratings=None):
     return data.train_valid_split(outer, inner_split, SPLITS["inner_share"])
 
 
-def ask_and_tell(space, trials, first=None, minutes=None, **fixed):
-    """Search with Optuna (a seeded tree-structured Parzen estimator): a stage per trial.
+def ask_and_tell(space, trials, first=None, minutes=None, samplers=(0,), **fixed):
+    """Search with Optuna's tree-structured Parzen estimators: a trial of each in every stage.
 
-    For ``best = yield from ask_and_tell(...)`` in the parts of an experiment. Trials that were
-    finished before an interruption come from the experiment's cache, and the sampler, told the
-    same values, asks the same questions.
+    For ``best, *others = yield from ask_and_tell(...)`` in the parts of an experiment. Trials that
+    were finished before an interruption come from the experiment's cache, and the samplers, told
+    the same values, ask the same questions.
 
     Parameters
     ----------
     space : dict
         As for `suggested`.
     trials : int
+        Of each sampler.
     first : dict, optional
         Setting of the first trial.
     minutes : float, optional
-        After so many no further trial begins; the first is always made.
+        After so many no further stage begins; the first is always made.
+    samplers : tuple of int
+        A seed for each sampler. They do not know of each other: one may miss what another finds.
     **fixed
         Further arguments of the experiment's `measure`, which gets the trial's as `setting`,
         and gives a dict with ``rmse``.
@@ -54,27 +57,34 @@ def ask_and_tell(space, trials, first=None, minutes=None, **fixed):
     Yields
     ------
     list of dict
-        One part.
+        A part per sampler.
 
     Returns
     -------
-    dict
-        The setting with the lowest RMSE.
+    list of dict
+        The settings that were tried, lowest RMSE first.
     """
     import optuna  # only a search needs it; readers of its results may not have it
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=0, multivariate=True))
+    studies = [
+        optuna.create_study(sampler=optuna.samplers.TPESampler(seed=seed, multivariate=True))
+        for seed in samplers
+    ]
     if first:
-        study.enqueue_trial(first)
+        studies[0].enqueue_trial(first)
+    tried = []
     started = time.monotonic()
     for number in range(trials):
         if number and minutes is not None and time.monotonic() - started > 60 * minutes:
             break
-        trial = study.ask()
-        [found] = yield [{**fixed, "setting": suggested(trial, space)}]
-        study.tell(trial, found["rmse"])
-    return suggested(study.best_trial, space)
+        asked = [study.ask() for study in studies]
+        settings = [suggested(trial, space) for trial in asked]
+        found = yield [{**fixed, "setting": setting} for setting in settings]
+        for study, trial, setting, one in zip(studies, asked, settings, found, strict=True):
+            study.tell(trial, one["rmse"])
+            tried.append((one["rmse"], setting))
+    return [setting for _, setting in sorted(tried, key=lambda pair: pair[0])]
 
 
 def suggested(trial, space):
@@ -84,8 +94,8 @@ def suggested(trial, space):
     ----------
     trial : optuna.Trial
     space : dict
-        Of `CHOICES`: a list to choose from; epochs: first and last; a single number: as it
-        is; all others: ends of a range that is searched on a logarithmic scale.
+        Of `CHOICES`: a list to choose from; epochs: first and last; dropouts: ends of a range; a
+        single number: as it is; all others: ends of a range on a logarithmic scale.
 
     Returns
     -------
@@ -99,6 +109,8 @@ def suggested(trial, space):
             setting[name] = trial.suggest_categorical(name, values)
         elif name == "epochs":
             setting[name] = trial.suggest_int(name, *values)
+        elif name.endswith("_dropout"):
+            setting[name] = trial.suggest_float(name, *values)
         else:
             setting[name] = trial.suggest_float(name, *values, log=True)
     return setting

@@ -1,10 +1,10 @@
-"""The search that found the tuned setting of the bias model, for chapter 7; and on other data.
+"""The search for a setting of the bias model, for chapter 7; and on other data.
 
 It sees the training ratings of split 0 alone, cuts them once more, and judges each setting by
 the inner validation parts. The ratings that are reported on stay unseen.
 """
 
-from functools import cache, partial
+from functools import cache
 
 import numpy as np
 
@@ -14,21 +14,23 @@ from embedlens.experiments.runner import Experiment
 from embedlens.models import PenalisedDotWithBias
 from embedlens.recipes import Recipe, Training
 
-TRIALS = 80
+TRIALS = 80  # of each sampler
+SAMPLERS = [0, 1, 2]
+FINALISTS, FRESH_SPLITS = 12, [3, 4, 5, 6]  # the best are judged anew, on other inner splits
 SPACE = {
-    "batch_size": [256, 512, 1024],
-    "learning_rate": [0.002, 0.05],
-    "epochs": [3, 10],
-    "dim": [8, 16, 32, 64],
-    "vector_penalty": [0.01, 0.5],
+    "batch_size": [128, 256, 512, 1024],
+    "learning_rate": [0.001, 0.05],
+    "epochs": [3, 20],
+    "dim": [8, 16, 32, 64, 128],
+    "vector_penalty": [0.003, 0.5],
     "bias_penalty": [0.0001, 0.05],
+    "user_dropout": [0.0, 0.6],
+    "movie_dropout": [0.0, 0.6],
 }
-# On other data, of which less is known.
-WIDER = {**SPACE, "dim": [8, 16, 32, 64, 128], "vector_penalty": [0.003, 0.5]}
-OPTIONS = ("dim", "vector_penalty", "bias_penalty")  # of the model; the others: of training
+OPTIONS = ("dim", "vector_penalty", "bias_penalty", "user_dropout", "movie_dropout")  # of the model
 
 
-def measure(setting, source=None, reported=False):
+def measure(setting, source=None, reported=False, fresh=False):
     """Train at a setting within the training part of the search's split.
 
     Parameters
@@ -39,6 +41,8 @@ def measure(setting, source=None, reported=False):
         As in `movielens.load`. Default: the embedded ratings.
     reported : bool, default False
         Train on the whole training part, and judge by the ratings that the search never sees.
+    fresh : bool, default False
+        Judge on `FRESH_SPLITS`.
 
     Returns
     -------
@@ -50,7 +54,8 @@ def measure(setting, source=None, reported=False):
     if reported:
         cut = [data.train_valid_split(ratings, search.SPLITS["split"])]
     else:
-        cut = (search.inner_part(s, ratings=ratings) for s in search.SPLITS["inner_splits"])
+        splits = FRESH_SPLITS if fresh else search.SPLITS["inner_splits"]
+        cut = (search.inner_part(split, ratings=ratings) for split in splits)
     found = []
     for seed, parts in enumerate(cut):
         _, history = training.train(_recipe(setting), sizes, *parts, seed)
@@ -59,7 +64,7 @@ def measure(setting, source=None, reported=False):
 
 
 def on_other_data(source, minutes=None, trials=TRIALS):
-    """The search for another release: nested in the same way, in a wider space.
+    """The search for another release: nested in the same way, by one sampler.
 
     Parameters
     ----------
@@ -82,7 +87,9 @@ def on_other_data(source, minutes=None, trials=TRIALS):
     """
 
     def to_search():
-        best_setting = yield from search.ask_and_tell(WIDER, trials, minutes=minutes, source=source)
+        best_setting, *_ = yield from search.ask_and_tell(
+            SPACE, trials, minutes=minutes, source=source
+        )
         yield [{"setting": best_setting, "source": source, "reported": True}]
 
     def summary(runs):
@@ -90,7 +97,7 @@ def on_other_data(source, minutes=None, trials=TRIALS):
 
     return Experiment(
         "tuning",
-        {**search.SPLITS, **WIDER, "data": provenance.dataset_digest(_ratings(source))},
+        {**search.SPLITS, **SPACE, "data": provenance.dataset_digest(_ratings(source))},
         to_search,
         measure,
         jobs=1,
@@ -99,24 +106,37 @@ def on_other_data(source, minutes=None, trials=TRIALS):
     )
 
 
+def to_search():
+    """Let the samplers search, then judge the best settings anew.
+
+    Yields
+    ------
+    list of dict
+        Arguments of `measure`.
+    """
+    tried = yield from search.ask_and_tell(SPACE, TRIALS, samplers=SAMPLERS)
+    yield [{"setting": setting, "fresh": True} for setting in tried[:FINALISTS]]
+
+
 SEARCH = Experiment(
     "tuning",
-    {**search.SPLITS, "trials": TRIALS, **SPACE},
-    partial(search.ask_and_tell, SPACE, TRIALS),
+    {
+        **search.SPLITS,
+        "trials": TRIALS,
+        "samplers": SAMPLERS,
+        "finalists": FINALISTS,
+        "fresh_splits": FRESH_SPLITS,
+        **SPACE,
+    },
+    to_search,
     measure,
-    jobs=1,  # a trial after the other
 )
 
 
 def best(report):
-    """The setting with the lowest RMSE in a stored search: a dict by the names in `SPACE`."""
-    return min(report["runs"], key=lambda run: run["rmse"])["setting"]
-
-
-def found():
-    """What the search found, as `recipes.TUNED` has it: a dict by the names in `SPACE`."""
-    settings = recipes.TUNED.settings()
-    return {name: settings[name] for name in SPACE}
+    """The setting with the lowest RMSE among those that a stored search judged anew: a dict."""
+    finalists = [run for run in report["runs"] if run.get("fresh")]
+    return min(finalists, key=lambda run: run["rmse"])["setting"]
 
 
 def _recipe(setting):
