@@ -637,8 +637,8 @@ def test_ours_train_as_readers_do_and_the_tuned_never_see_the_validation_part(mo
         "keras-jax": ("DotWithBias", "plain", True),
         "ours-tensorflow": ("DotWithBias", None, True),
         "ours-jax": ("DotWithBias", None, True),
-        "ours-tuned-tensorflow": ("PenalisedWithDropout", None, False),
-        "ours-tuned-jax": ("PenalisedWithDropout", None, False),
+        "ours-tuned-tensorflow": ("PenalisedDotWithBias", None, False),
+        "ours-tuned-jax": ("PenalisedDotWithBias", None, False),
     }
 
 

@@ -29,9 +29,12 @@ SETTINGS = {
     "seeds": [0, 1, 2],
     "lazy_seeds": [0, 1, 2, 3, 4],
     "host_batch_sizes": [32, 1024],
+    "dims": [1, 64],
 }
 # Adam reads weight, two moments and gradient of each parameter, and writes the first three.
 BYTES_PER_PARAMETER = 7 * 4
+# To catch up a weight and its moments, 8; prediction, dropout and gradient, 8; Adam, 12.
+OPERATIONS_PER_PARAMETER = 28
 
 
 def measure(what, **given):
@@ -39,10 +42,10 @@ def measure(what, **given):
 
     Parameters
     ----------
-    what : {"profile", "limits", "batch_sizes", "lazy", "hosts"}
+    what : str
+        Key of `FUNCTIONS`.
     **given
-        Arguments of the function behind it: see `profile`, `limits`, `at_batch_size`, `lazy`
-        and `on_hosts`.
+        Arguments of the function behind it.
 
     Returns
     -------
@@ -74,6 +77,35 @@ def bandwidth(n_floats, seconds=0.5):
         add(a, b).block_until_ready()
         fastest = min(fastest, time.perf_counter() - started)
     return 3 * 4 * n_floats / fastest
+
+
+def operations_per_second(seconds=0.5):
+    """Measure additions and multiplications of float32 a second, on 4,096 numbers.
+
+    Sixteen times ``a * 0.999 + 0.001``, compiled into one loop over the numbers.
+
+    Returns
+    -------
+    float
+        The best of all calls within `seconds`.
+    """
+    import jax
+
+    rounds, steps, size = 1000, 16, 4096
+
+    def step(_, a):
+        for _ in range(steps):
+            a = a * 0.999 + 0.001
+        return a
+
+    repeat = jax.jit(lambda a: jax.lax.fori_loop(0, rounds, step, a))
+    a = repeat(jax.numpy.ones(size)).block_until_ready()
+    fastest, end = np.inf, time.perf_counter() + seconds
+    while time.perf_counter() < end:
+        started = time.perf_counter()
+        repeat(a).block_until_ready()
+        fastest = min(fastest, time.perf_counter() - started)
+    return 2 * steps * rounds * size / fastest
 
 
 class Part(DotWithBias):
@@ -208,19 +240,41 @@ def limits():
     Returns
     -------
     dict
-        parameters (count); bytes of a step, dense and row-wise; bandwidth in bytes per
-        second through arrays as large as the model, and larger than any cache.
+        parameters (count); bytes of a step, dense and row-wise; operations of a row-wise step;
+        bandwidth in bytes per second through arrays as large as the model, and larger than any
+        cache; operations per second of this machine, on arrays that lie in its cache.
     """
     n_users, n_movies = data.count_users_and_movies(data.prepared())
     parameters = (n_users + 1 + n_movies + 1) * (64 + 1)
     looked_up = 32 * 2 * (64 + 1)  # a user row and a movie row per rating, at most
     return {
+        "row_wise_operations": looked_up * OPERATIONS_PER_PARAMETER,
+        "operations_per_second": operations_per_second(),
         "parameters": parameters,
         "dense_bytes": parameters * BYTES_PER_PARAMETER,
         "row_wise_bytes": looked_up * BYTES_PER_PARAMETER,
         "bandwidth_model": bandwidth(parameters),
         "bandwidth_memory": bandwidth(100_000_000),
     }
+
+
+def by_dim(way, dim):
+    """Time an epoch of the bias model with vectors of this length.
+
+    With a length of 1 hardly any arithmetic is left: that epoch is what its steps cost anyway.
+
+    Parameters
+    ----------
+    way : {"plain", "rowwise"}
+        As in `training.train`.
+    dim : int
+
+    Returns
+    -------
+    dict
+        seconds.
+    """
+    return {"seconds": _seconds(way, BIAS.with_options(dim=dim))}
 
 
 def on_hosts(batch_size, hosts):
@@ -263,6 +317,8 @@ FUNCTIONS = {
     "batch_sizes": (at_batch_size, "jax"),
     "lazy": (lazy, "jax"),
     "hosts": (on_hosts, "jax"),
+    "tensorflow": (by_dim, "tensorflow"),
+    "jax": (by_dim, "jax"),
 }
 PARTS = [
     {"what": "profile"},
@@ -273,6 +329,12 @@ PARTS = [
         {"what": "hosts", "batch_size": size, "hosts": hosts}
         for size in SETTINGS["host_batch_sizes"]
         for hosts in (1, 2)
+    ),
+    *(
+        {"what": backend, "way": way, "dim": dim}
+        for way in ("plain", "rowwise")
+        for dim in SETTINGS["dims"]
+        for backend in ("tensorflow", "jax")
     ),
 ]
 COSTS = runner.Experiment("costs", SETTINGS, PARTS, measure, jobs=1)
@@ -289,7 +351,8 @@ def by_part(path):
     -------
     dict
         ``profile``, ``limits``: as from the functions; ``batch_sizes``, ``hosts``: a list of
-        dict, arguments included; ``lazy``: a dict for each value of `adam`.
+        dict, arguments included; ``lazy``: a dict for each value of `adam`; ``by_dim``: seconds
+        by backend, way and length of the vectors.
 
     Raises
     ------
@@ -305,6 +368,11 @@ def by_part(path):
         "batch_sizes": parts["batch_sizes"],
         "lazy": {run.pop("adam"): run for run in parts["lazy"]},
         "hosts": parts["hosts"],
+        "by_dim": {
+            (backend, run["way"], run["dim"]): run["seconds"]
+            for backend in ("tensorflow", "jax")
+            for run in parts[backend]
+        },
     }
 
 
@@ -319,13 +387,13 @@ def _train(seed, **options):
     return training.train(BIAS, sizes, *parts, seed, way="rowwise", **options)[1]
 
 
-def _seconds(way, **options):
+def _seconds(way, recipe=BIAS, **options):
     """Median seconds of an epoch on the training part of split 0; the first compiles."""
     ratings = data.prepared()
     sizes = data.count_users_and_movies(ratings)
     train, _ = data.train_valid_split(ratings, 0)
     epochs = 1 + SETTINGS["repeats"]
-    _, history = training.train(BIAS, sizes, train, None, 0, way=way, epochs=epochs, **options)
+    _, history = training.train(recipe, sizes, train, None, 0, way=way, epochs=epochs, **options)
     return float(history["seconds"].iloc[1:].median())
 
 

@@ -16,20 +16,11 @@ from embedlens.recipes import BIAS, SCALE, Recipe, Training
 OPTIONS = ("dim", "vector_penalty", "bias_penalty", "user_dropout", "movie_dropout")
 
 
-class PenalisedWithDropout(PenalisedDotWithBias):
-    """The penalised bias model, with dropout beside the penalty."""
-
-    def __init__(self, *sizes, user_dropout=0.0, movie_dropout=0.0, **options):
-        super().__init__(*sizes, **options)
-        self.user_dropout = keras.layers.Dropout(user_dropout)
-        self.movie_dropout = keras.layers.Dropout(movie_dropout)
-
-
 def recipe(**setting):
     """Make a recipe that never stops early of a setting: `OPTIONS` and fields of `Training`."""
     options = {name: setting.pop(name) for name in OPTIONS}
     trained_so = Training(patience=None, **setting)
-    return Recipe(PenalisedWithDropout, trained_so, **SCALE, **options)
+    return Recipe(PenalisedDotWithBias, trained_so, **SCALE, **options)
 
 
 def at_the_posts_setting(way=None):
