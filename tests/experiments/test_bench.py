@@ -147,6 +147,7 @@ def abc(monkeypatch):
     tuned_as = {"a": "a", "b": "a", "c": None, "d": "d"}
     stand_ins = {name: SimpleNamespace(tuned_as=other) for name, other in tuned_as.items()}
     monkeypatch.setattr(bench, "CONTESTANTS", stand_ins)
+    monkeypatch.setattr(bench, "ON_MADE_UP", ("c", "x"))
 
 
 def found_setting(part):
@@ -156,15 +157,15 @@ def found_setting(part):
 def test_every_second_stage_runs_backwards(abc):
     stages = plan((0, 5), 2, found_setting)
     order = ["".join(part["name"] for part in stage) for stage in stages]
-    assert order == ["ad", "da", "abcd", "dcba", "abcd"]
+    assert order == ["ad", "da", "abcd", "dcba", "abcd", "c"]
     kinds = [{part["kind"] for part in stage} for stage in stages]
-    assert kinds == [{"search"}] * 2 + [{"run"}] * 3
+    assert kinds == [{"search"}] * 2 + [{"run"}] * 3 + [{"made up"}]
 
 
 def test_searches_have_the_same_budget_and_runs_their_settings(abc):
     stages = plan((0, 5), 2, found_setting)
     assert {part["budget"] for stage in stages[:2] for part in stage} == {7}
-    for part in itertools.chain(*stages[2:]):
+    for part in itertools.chain(*stages[2:-1]):
         of = {"a": "a", "b": "a", "c": None, "d": "d"}[part["name"]]
         assert part["setting"] == (of and {"of": of, "split": part["split"]})
 
@@ -187,6 +188,30 @@ def test_who_is_missing_is_not_tried_in_later_stages(abc):
 
     order = ["".join(part["name"] for part in stage) for stage in plan((0, 5), 2, answer)]
     assert order == ["ad", "d", "cd", "d", "d"]  # b has no setting without a
+
+
+def test_made_up_ratings_have_the_shape_of_ml_1m(contestants, monkeypatch):
+    """The contestants get no setting, and are told no rating that they have to predict."""
+    monkeypatch.setattr(bench, "CONTESTANTS", contestants)
+    monkeypatch.setitem(bench.MADE_UP, "n_ratings", 9_000)
+    monkeypatch.setitem(bench.MADE_UP, "n_users", 300)
+    monkeypatch.setitem(bench.MADE_UP, "n_movies", 200)
+    seen = []
+
+    def look(contestant, name, folder, *options):
+        seen.append((peers.read_split(folder / "split.npz"), options))
+        np.save(folder / "predictions.npy", np.full(1_800, 3.5))
+        return {"versions": {}}
+
+    monkeypatch.setattr(bench, "_in_process", look)
+    found = bench.measure("made up", "fake-tuned", 0)
+    [(split, options)] = seen
+    assert options[:2] == ("--setting", "{}")
+    assert (split.n_users, split.n_movies, len(split.train.users)) == (300, 200, 7_200)
+    assert np.isnan(split.valid.ratings).all()
+    assert 0.5 < found["rmse"] < 1.5
+    runs = [{"kind": "made up", "name": "fake-tuned", "rmse": found["rmse"]}]
+    assert bench.on_made_up({"runs": runs}).to_list() == [found["rmse"]]
 
 
 def test_a_search_sees_the_training_part_alone(tiny_ratings, contestants, monkeypatch):
@@ -451,10 +476,10 @@ def test_rmse_is_compared_split_by_split(monkeypatch):
     runs += [run("c", split=0, rmse=0.7)]
     found = bench.rmse(runs)
     assert (found["a"]["mean"], found["a"]["low"], found["a"]["high"]) == pytest.approx(
-        metrics.mean_interval([0.8, 0.9, 1.0])
+        metrics.mean_interval([0.8, 0.9, 1.0], valid_share=0.2)
     )
     difference = [found["b"][f"difference{end}"] for end in ("", "_low", "_high")]
-    assert difference == pytest.approx(metrics.mean_interval(gaps))
+    assert difference == pytest.approx(metrics.mean_interval(gaps, valid_share=0.2))
     assert found["a"]["difference"] == found["a"]["difference_low"] == 0
     assert found["c"]["mean"] == 0.7
     assert found["c"]["low"] is None
@@ -489,7 +514,7 @@ def report(monkeypatch):
 def test_table_has_the_best_first_and_the_missing_last(report):
     shown = bench.table(report)
     assert list(shown.index) == ["B", "A", "C"]
-    low, high = metrics.mean_interval([0.81234, 0.8])[1:]
+    low, high = metrics.mean_interval([0.81234, 0.8], valid_share=0.2)[1:]
     ours, other = shown.loc["B"], shown.loc["A"]
     assert ours["RMSE"] == f"0.8062 ({low:.4f} to {high:.4f})"
     assert ours["minus ours"] == ""
@@ -639,6 +664,7 @@ def test_ours_train_as_readers_do_and_the_tuned_never_see_the_validation_part(mo
         "ours-jax": ("DotWithBias", None, True),
         "ours-tuned-tensorflow": ("PenalisedDotWithBias", None, False),
         "ours-tuned-jax": ("PenalisedDotWithBias", None, False),
+        "ours-carried": ("PenalisedDotWithBias", None, False),
     }
 
 

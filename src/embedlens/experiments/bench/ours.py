@@ -11,7 +11,7 @@ import pandas as pd
 
 from embedlens import training
 from embedlens.models import PenalisedDotWithBias
-from embedlens.recipes import BIAS, SCALE, Recipe, Training
+from embedlens.recipes import BIAS, SCALE, TUNED, Recipe, Training, for_size
 
 OPTIONS = ("dim", "vector_penalty", "bias_penalty", "user_dropout", "movie_dropout")
 
@@ -44,6 +44,17 @@ def tuned():
     return fit
 
 
+def carried_over():
+    """Contestant that trains `TUNED`, carried over to the number of its ratings."""
+
+    def fit(split):
+        sizes = split.n_users, split.n_movies
+        made = for_size(TUNED, sizes, len(split.train.ratings))
+        return _trained(made, split, _frame(split.train), None)
+
+    return fit
+
+
 def _trained(made, split, train, valid, way=None):
     sizes = split.n_users, split.n_movies
     model, _ = training.train(made, sizes, train, valid, split.seed, way)
@@ -57,6 +68,7 @@ CONTESTANTS = {
     "ours-jax": at_the_posts_setting(),
     "ours-tuned-tensorflow": tuned,
     "ours-tuned-jax": tuned,
+    "ours-carried": carried_over,
 }
 LIBRARIES = ["keras", "tensorflow", "jax", "numpy"]
 VERSIONS = {"keras": LIBRARIES, "ours": LIBRARIES}
