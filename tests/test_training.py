@@ -268,6 +268,21 @@ def count_trainings(monkeypatch, tmp_path):
     return calls
 
 
+def test_feedback_learns_who_rated_what_from_the_training_part_alone(tiny_ratings, count_trainings):
+    recipe = recipes.FEEDBACK.with_options(dim=2)
+    train, valid = split(tiny_ratings)
+    pairs = {*map(tuple, data.inputs(train).tolist())}
+    direct, _ = training.train(recipe, SIZES, train, valid, 0)
+    first, again = (training.trained(recipe, tiny_ratings)[0] for _ in range(2))
+    assert len(count_trainings) == 2
+    for model in (direct, first, again):
+        known = {*map(tuple, model.pairs.reshape(-1, 2).tolist())} - {(0, 0)}
+        assert known == pairs
+    for ours in (first, again):
+        expected = training.predict(direct, valid)
+        np.testing.assert_allclose(training.predict(ours, valid), expected, rtol=1e-6)
+
+
 def test_cache_gives_the_same_model_without_training(tiny_ratings, count_trainings):
     first, first_history = training.trained(TINY, tiny_ratings, 0)
     second, second_history = training.trained(TINY, tiny_ratings, 0)

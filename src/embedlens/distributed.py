@@ -100,7 +100,7 @@ def layout(sharded):
     devices = keras.distribution.list_devices()
     mesh = keras.distribution.DeviceMesh((len(devices),), ["batch"], devices)
     layouts = keras.distribution.LayoutMap(mesh)
-    layouts[".*(user|movie|rated|rater)_(embedding|bias|table)/embeddings"] = ("batch", None)
+    layouts[".*/(user|movie|rated|rater)_(embedding|bias|table)/embeddings"] = ("batch", None)
     return keras.distribution.ModelParallel(layout_map=layouts, auto_shard_dataset=False)
 
 
@@ -245,8 +245,9 @@ def run(
     ratings = _ratings(data)
     if hosts > 1:
         join(address, hosts, host, arrival_timeout, peer_timeout)
+    recipe = FEEDBACK if feedback else BIAS
+    batch_size = batch_size or recipe.training.batch_size
     try:
-        recipe = FEEDBACK if feedback else BIAS
         model, history = train(ratings, seed, epochs, batch_size, sharded, recipe)
     except (Exception, KeyboardInterrupt) as error:  # a broken connection has many types
         traceback.print_exc()
@@ -260,7 +261,6 @@ def run(
     if host == 0:
         print(history.to_string(index=False))
         if output:
-            batch_size = batch_size or recipe.training.batch_size
             report = {"sharded": sharded, "batch_size": batch_size, "seed": seed}
             report = {**report, **_report(history, held)}
             output.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")

@@ -134,7 +134,7 @@ def for_size(recipe, sizes, n_ratings):
     -----
     The price of a looked-up vector is paid once per rating. A Gaussian prior would have it fall as
     one over the ratings of a row; the price that was best fell more slowly (`PENALTY_FADES`, from
-    `experiments.carry_over`): fewer epochs restrain the vectors, too.
+    `experiments.carry_over`).
 
     A model of feedback sums up all ratings in each step. So its batches grow with the ratings, for
     as many steps an epoch, and the learning rate with their root (Malladi et al. 2022). As such
