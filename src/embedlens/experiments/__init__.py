@@ -45,7 +45,7 @@ EXPERIMENTS = {
     "sweep": Entry("sweep:SWEEP", "train the bias model over dropout and dimensions", 4),
     "tuning": Entry("tuning:SEARCH", "search a setting of the bias model", 15),
     "carry_over": Entry("carry_over:CARRY_OVER", "find the penalty that other data want", 5),
-    "costs": Entry("costs:COSTS", "take a step apart; batch sizes; lazy updates", 8),
+    "costs": Entry("costs:COSTS", "take a step apart; on paper; batch sizes", 8),
     "growth": Entry("growth:GROWTH", "epochs of up to 25 million made-up ratings", 20),
     "bench": Entry("bench:BENCH", "tune and time other libraries beside ours (make bench)", 75),
     "one_hot": Entry("one_hot:ONE_HOT", "compare embeddings with one-hot vectors", 20),

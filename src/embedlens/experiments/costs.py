@@ -1,16 +1,10 @@
-"""What a step costs and where its time goes, batch sizes, lazy updates: for chapter 7.
+"""What a step costs and where its time goes, batch sizes: for chapter 7.
 
 Seconds are medians over repetitions, each way in turn, so that a slow minute meets all ways
 alike.
 """
 
 from functools import partial
-import json
-from pathlib import Path
-import socket
-import subprocess
-import sys
-import tempfile
 import time
 
 import keras
@@ -27,8 +21,6 @@ SETTINGS = {
     "repeats": 5,
     "batch_sizes": [32, 64, 128, 256, 512, 1024, 2048],
     "seeds": [0, 1, 2],
-    "lazy_seeds": [0, 1, 2, 3, 4],
-    "host_batch_sizes": [32, 1024],
     "dims": [1, 64],
 }
 # Adam reads weight, two moments and gradient of each parameter, and writes the first three.
@@ -214,26 +206,6 @@ def at_batch_size(batch_size):
     }
 
 
-def lazy(adam):
-    """Train with lazy Adam, or with dense Adam's exact result: RMSE per seed, seconds.
-
-    Parameters
-    ----------
-    adam : {"exact", "lazy"}
-
-    Returns
-    -------
-    dict
-        valid_rmse: curve of 10 epochs per seed, in stars; seconds of an epoch.
-    """
-    is_lazy = {"exact": False, "lazy": True}[adam]
-    curves = [_train(s, patience=None, lazy=is_lazy) for s in SETTINGS["lazy_seeds"]]
-    return {
-        "valid_rmse": [history["valid_rmse"].to_list() for history in curves],
-        "seconds": _seconds("rowwise", lazy=is_lazy),
-    }
-
-
 def limits():
     """Work out what the update of one step must cost at least: bytes over bandwidth.
 
@@ -277,46 +249,10 @@ def by_dim(way, dim):
     return {"seconds": _seconds(way, BIAS.with_options(dim=dim))}
 
 
-def on_hosts(batch_size, hosts):
-    """Train by `distributed` on so many local processes: seconds of the second epoch.
-
-    Two processes share the cores of this machine, so this shows what talking costs, not
-    what a second machine would bring.
-
-    Parameters
-    ----------
-    batch_size : int
-        Of all hosts together.
-    hosts : int
-
-    Returns
-    -------
-    dict
-        seconds.
-    """
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{free.getsockname()[1]}"
-    with tempfile.TemporaryDirectory() as folder:
-        history = Path(folder) / "history.json"
-        command = [sys.executable, "-m", "embedlens", "distribute", "--address", address]
-        command += ["--hosts", str(hosts), "--batch-size", str(batch_size)]
-        command += ["--output", str(history)]
-        running = [
-            subprocess.Popen([*command, "--host", str(host)], stdout=subprocess.DEVNULL)
-            for host in range(hosts)
-        ]
-        if any([process.wait() for process in running]):
-            raise RuntimeError(f"{' '.join(command)} failed; it says why above")
-        return {"seconds": json.loads(history.read_text())["epochs"][-1]["seconds"]}
-
-
 FUNCTIONS = {
     "profile": (profile, "tensorflow"),
     "limits": (limits, "jax"),
     "batch_sizes": (at_batch_size, "jax"),
-    "lazy": (lazy, "jax"),
-    "hosts": (on_hosts, "jax"),
     "tensorflow": (by_dim, "tensorflow"),
     "jax": (by_dim, "jax"),
 }
@@ -324,12 +260,6 @@ PARTS = [
     {"what": "profile"},
     {"what": "limits"},
     *({"what": "batch_sizes", "batch_size": size} for size in SETTINGS["batch_sizes"]),
-    *({"what": "lazy", "adam": adam} for adam in ("exact", "lazy")),
-    *(
-        {"what": "hosts", "batch_size": size, "hosts": hosts}
-        for size in SETTINGS["host_batch_sizes"]
-        for hosts in (1, 2)
-    ),
     *(
         {"what": backend, "way": way, "dim": dim}
         for way in ("plain", "rowwise")
@@ -350,9 +280,8 @@ def by_part(path):
     Returns
     -------
     dict
-        ``profile``, ``limits``: as from the functions; ``batch_sizes``, ``hosts``: a list of
-        dict, arguments included; ``lazy``: a dict for each value of `adam`; ``by_dim``: seconds
-        by backend, way and length of the vectors.
+        ``profile``, ``limits``: as from the functions; ``batch_sizes``: a list of
+        dict, arguments included; ``by_dim``: seconds by backend, way and length of the vectors.
 
     Raises
     ------
@@ -366,8 +295,6 @@ def by_part(path):
         "profile": parts["profile"][0],
         "limits": parts["limits"][0],
         "batch_sizes": parts["batch_sizes"],
-        "lazy": {run.pop("adam"): run for run in parts["lazy"]},
-        "hosts": parts["hosts"],
         "by_dim": {
             (backend, run["way"], run["dim"]): run["seconds"]
             for backend in ("tensorflow", "jax")
