@@ -51,6 +51,7 @@ def train(
     inputs=data.inputs,
     callbacks=(),
     progress=False,
+    each_epoch=None,
     **changes,
 ):
     """Make a model and train it by Adam on the mean squared error.
@@ -80,6 +81,10 @@ def train(
         Not for row-wise training.
     progress : bool, default False
         Show a bar for each long epoch of row-wise training.
+    each_epoch : callable, optional
+        Called after each epoch with a function that predicts ratings, as `predict` does, with
+        the weights of that moment and without dropout. What it gives, a dict, joins the epoch's
+        row of the history. Not for compiled training.
     **changes
         Fields of `recipes.Training` that differ from the recipe's.
 
@@ -114,6 +119,8 @@ def train(
         raise ValueError(f"no way {way!r} of training: choose from {', '.join(WAYS)}")
     if way == "rowwise" and (inputs is not data.inputs or callbacks):
         raise ValueError("row-wise training takes the two ids as input, and no callbacks")
+    if way == "compiled" and each_epoch:
+        raise ValueError("compiled training calls nothing after an epoch: pass callbacks")
     rate = learning_rate(settings, len(train_ratings))
     if way == "compiled":
         return model, _fit_compiled(
@@ -123,15 +130,14 @@ def train(
         one_epoch = _plain_epochs(model, train_ratings, settings, rate, inputs, callbacks)
         predict_now = functools.partial(predict, model, inputs=inputs)
         return model, _epochs(
-            one_epoch, predict_now, len(train_ratings), valid_ratings, seed, settings
+            one_epoch, predict_now, len(train_ratings), valid_ratings, seed, settings, each_epoch
         )
     _build(model, train_ratings, inputs)
     trainer = _row_wise_trainer()(
         recipe, model, tables(model), train_ratings, settings, rate, progress
     )
-    history = _epochs(
-        trainer.one_epoch, trainer.predict, len(train_ratings), valid_ratings, seed, settings
-    )
+    asked = len(train_ratings), valid_ratings, seed, settings, each_epoch
+    history = _epochs(trainer.one_epoch, trainer.predict, *asked)
     trainer.assign()
     return model, history
 
@@ -396,7 +402,7 @@ def _plain_epochs(model, train_ratings, settings, rate, inputs, callbacks):
     return one_epoch
 
 
-def _epochs(one_epoch, predict_now, n, valid_ratings, seed, settings):
+def _epochs(one_epoch, predict_now, n, valid_ratings, seed, settings, each_epoch):
     """Train epoch by epoch, with early stopping as in keras.callbacks.EarlyStopping."""
     orders = np.random.default_rng(seed)
     rows, best = [], 0
@@ -408,7 +414,8 @@ def _epochs(one_epoch, predict_now, n, valid_ratings, seed, settings):
             row["valid_rmse"] = metrics.rmse(valid_ratings["rating"], predict_now(valid_ratings))
             if number == 0 or row["valid_rmse"] < rows[best]["valid_rmse"]:
                 best = number
-        rows.append({**row, "seconds": time.perf_counter() - started})
+        row["seconds"] = time.perf_counter() - started
+        rows.append(row | (each_epoch(predict_now) if each_epoch else {}))
         stops = valid_ratings is not None and settings.patience is not None
         if stops and number - best >= settings.patience:
             break
