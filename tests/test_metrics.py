@@ -208,3 +208,40 @@ def test_movies_outside_are_not_counted_for_others():
 def test_nothing_to_describe(describe):
     with pytest.raises(ValueError, match=r"no movies|no lists|two movies|gini needs"):
         describe()
+
+
+def test_components_of_variance_are_found_again():
+    rng = np.random.default_rng(0)
+    split, seed, rest = 3.0, 2.0, 1.0
+    found = [
+        metrics.variance_components(
+            np.add.outer(rng.normal(0, split, 10), rng.normal(0, seed, 4))
+            + rng.normal(0, rest, (10, 4))
+        )
+        for _ in range(500)
+    ]
+    means = pd.DataFrame(found).mean()
+    assert means.to_dict() == pytest.approx({"split": 9, "seed": 4, "rest": 1}, rel=0.1)
+
+
+def test_components_of_variance_are_not_negative():
+    found = metrics.variance_components([[0.0, 1.0], [1.0, 0.0]])
+    assert found == {"split": 0, "seed": 0, "rest": 1}
+
+
+@pytest.mark.parametrize(
+    "values", [[1.0, 2.0], [[1.0, 2.0]], [[1.0], [2.0]], [[1, 2], [3, np.nan]]]
+)
+def test_components_of_variance_need_a_whole_table(values):
+    with pytest.raises(ValueError, match="two splits by two seeds"):
+        metrics.variance_components(values)
+
+
+def test_equivalence_is_rarely_claimed_at_the_margin():
+    """With a true difference of the margin itself, it is claimed in at most 5 % of cases."""
+    rng = np.random.default_rng(0)
+    at_margin = [metrics.is_equivalent(rng.normal(1, 1, 8), 1) for _ in range(2000)]
+    assert np.mean(at_margin) == pytest.approx(0.05, abs=0.015)
+    none = [metrics.is_equivalent(rng.normal(0, 0.3, 8), 1) for _ in range(200)]
+    assert np.mean(none) > 0.95
+    assert not metrics.is_equivalent(rng.normal(0, 0.9, 8), 1, valid_share=0.5)

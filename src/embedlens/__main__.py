@@ -62,18 +62,19 @@ def run(name, output, jobs, folder, data, minutes):
 
 
 @main.command()
-@click.option("--seeds", type=click.IntRange(min=2), default=20, help="number of seeds (20)")
-@click.option("--plain", type=click.IntRange(min=0), default=2, help="of them by plain fit too (2)")
+@click.option("--splits", type=click.IntRange(min=2), default=10, help="number of splits (10)")
+@click.option("--seeds", type=click.IntRange(min=2), default=4, help="seeds of each split (4)")
+@click.option("--plain", type=click.IntRange(min=0), default=3, help="splits by plain fit too (3)")
 @click.option("--jobs", type=JOBS, help="processes (one per core)")
 @click.option("--output", type=_FileToWrite(), help="JSON file for the report")
 @click.option("--figure", type=_FileToWrite(), help="PNG file for the small figure")
-@click.option("--folder", type=FOLDER, help="where finished seeds are kept (the cache)")
-def reproduce(seeds, plain, jobs, output, figure, folder):
+@click.option("--folder", type=FOLDER, help="where finished runs are kept (the cache)")
+def reproduce(splits, seeds, plain, jobs, output, figure, folder):
     """Audit the post's claims; 1 if one leaves its bound."""
     os.environ["KERAS_BACKEND"] = "jax"
     from embedlens.experiments import verdict, verdict_figures
 
-    report = _measure(verdict.experiment(seeds, plain), output, jobs, folder)
+    report = _measure(verdict.experiment(splits, seeds, plain), output, jobs, folder)
     print(verdict.as_text(report))
     if figure:
         verdict_figures.save(report, figure)

@@ -59,15 +59,71 @@ def mean_interval(values, level=0.95, valid_share=0.0):
     return float(values.mean()), *_interval(values, level, variance)
 
 
+def is_equivalent(values, margin, valid_share=0.0):
+    """Whether a mean difference is so small that it does not matter: two one-sided tests at 5 %.
+
+    Parameters
+    ----------
+    values : array-like, shape (n,)
+        Differences on the same splits, two or more.
+    margin : float
+        From which size on a difference would matter; fixed before the values are looked at.
+    valid_share : float, default 0
+        As in `mean_interval`.
+
+    Returns
+    -------
+    bool
+        Whether the 90 % interval of the mean lies within the margin (Schuirmann 1987).
+    """
+    _, low, high = mean_interval(values, 0.9, valid_share)
+    return bool(-margin < low <= high < margin)
+
+
+def variance_components(values):
+    """Take the scatter of runs apart, where every split was trained with every seed.
+
+    Parameters
+    ----------
+    values : array-like, shape (n_splits, n_seeds)
+        Two splits and two seeds at least.
+
+    Returns
+    -------
+    dict of str to float
+        Variances, by the method of moments, none below zero: ``split``, ``seed``, and ``rest``,
+        what neither says alone. Their sum is the variance of a run with another split and seed.
+
+    Raises
+    ------
+    ValueError
+        If there are too few splits or seeds, or a value is not finite.
+    """
+    values = np.asarray(values, dtype="float64")
+    if values.ndim != 2 or min(values.shape) < 2 or not np.isfinite(values).all():
+        raise ValueError("components of variance need two splits by two seeds, all values finite")
+    n_splits, n_seeds = values.shape
+    by_split, by_seed = values.mean(axis=1), values.mean(axis=0)
+    left = values - by_split[:, None] - by_seed + values.mean()
+    rest = np.sum(left**2) / ((n_splits - 1) * (n_seeds - 1))
+    return {
+        "split": float(max(by_split.var(ddof=1) - rest / n_seeds, 0)),
+        "seed": float(max(by_seed.var(ddof=1) - rest / n_splits, 0)),
+        "rest": float(rest),
+    }
+
+
 def run_interval(values, level=0.95, runs=1):
     """Interval that holds the mean of `runs` more runs with probability `level`.
 
     Parameters
     ----------
-    values : array-like, shape (n,)
-        Results of n runs; treated as normal. A single one stands for what never varies.
+    values : array-like, shape (n,) or (n_splits, n_seeds)
+        Results of n runs; treated as normal. A single one stands for what never varies. Of a
+        table, the runs scatter by all its `variance_components`, known from n_splits splits.
     level : float, default 0.95
     runs : int, default 1
+        Each on a split of its own.
 
     Returns
     -------
@@ -78,8 +134,11 @@ def run_interval(values, level=0.95, runs=1):
     ValueError
         If there is no value, or one is not finite.
     """
+    sd = None
+    if np.ndim(values) == 2:
+        sd, values = np.sqrt(sum(variance_components(values).values())), np.mean(values, axis=1)
     values = _runs(values)
-    return _interval(values, level, 1 / runs + 1 / values.size)
+    return _interval(values, level, 1 / runs + 1 / values.size, sd)
 
 
 def _runs(values):
@@ -89,9 +148,10 @@ def _runs(values):
     return values
 
 
-def _interval(values, level, share):
+def _interval(values, level, share, sd=None):
     """Student's t around the mean; `share`: variance of what is asked for, by that of a run."""
-    sd = values.std(ddof=1) if values.size > 1 else 0.0
+    if sd is None:
+        sd = values.std(ddof=1) if values.size > 1 else 0.0
     if sd == 0:
         return float(values.mean()), float(values.mean())
     from scipy import stats  # takes longer to import than all else here

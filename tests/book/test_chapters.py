@@ -12,7 +12,7 @@ import yaml
 
 from embedlens import comparing, models, published
 from embedlens.book import chapters
-from embedlens.experiments import completion
+from embedlens.experiments import claims, completion, verdict
 
 SHARED = {
     "SimpleDot": ("02_dot_model", models),
@@ -37,6 +37,14 @@ SHARED = {
 }
 # Settings of the post, rules, and numbers of the examples by hand. Results are glued.
 SETTINGS = {"99.9", "0.3", "0.6", "0.05", "0.5", "0.25", "0.99", "3.5", "1.0", "3.0"}
+STORED = ROOT / "book/results/verdict.json"
+HOLDS = (claims.REPRODUCED, claims.CAVEAT, claims.SHOWN)
+# Bullets that say what to do, and so claim nothing.
+ADVICE = {
+    "One RMSE hides two very different groups. Split it before you judge.",
+    "Change one thing at a time, and write the rule down before the result.",
+}
+NOT_FINDINGS = {"PC3 we do not name."}
 for_each_chapter = pytest.mark.parametrize("twin", TWINS, ids=NAMES)
 
 
@@ -367,3 +375,40 @@ def test_all_chapters_or_those_named_are_executed(small_twin, monkeypatch):
     with pytest.raises(ValueError, match="run this from the repository root"):
         chapters.execute_all(book=book / "text")
     assert len(done) == 3
+
+
+def learnt(twin):
+    """The bullets under "What we learnt", a string each."""
+    section = twin.read_text().split("## What we learnt")[1]
+    section = re.split(r"\n## |\n```", section)[0]
+    return [" ".join(bullet.split()) for bullet in re.split(r"^- ", section, flags=re.M)[1:]]
+
+
+TESTED = [twin for twin in TWINS if int(twin.name[:2]) <= 6]
+for_each_tested = pytest.mark.parametrize("twin", TESTED, ids=[t.stem for t in TESTED])
+
+
+@pytest.fixture(scope="module")
+def judged():
+    return {a.claim.id: a.verdict for a in verdict.assessments(verdict.VERDICT.load(STORED))}
+
+
+@for_each_tested
+def test_what_we_learnt_was_tested(twin, judged):
+    bullets = learnt(twin)
+    assert len(bullets) >= 3
+    for bullet in bullets:
+        named = re.findall(r"\(#claim-([\w-]+)\)", bullet)
+        assert named or bullet in ADVICE, f"no claim behind: {bullet}"
+        for name in named:
+            assert judged[name] in HOLDS, f"{name}: {judged[name]}, yet {twin.stem} says: {bullet}"
+
+
+@for_each_tested
+def test_findings_in_bold_were_tested(twin, judged):
+    cells = [cell.source for cell in notebook(twin).cells if cell.cell_type == "markdown"]
+    for paragraph in re.split(r"\n\n", "\n\n".join(cells)):
+        for found in re.findall(r"^\*\*([^*]+)\*\*", paragraph):
+            named = re.findall(r"\(#claim-([\w-]+)\)", paragraph)
+            assert named or found in NOT_FINDINGS, f"{twin.stem}: no claim behind: {found}"
+            assert all(name in judged for name in named)

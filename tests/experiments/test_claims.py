@@ -2,6 +2,7 @@ from dataclasses import replace
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import stats
 
@@ -25,7 +26,12 @@ def claim(rule, **options):
 
 
 def verdict(claim, *values, **others):
-    return assess(claim, [{"m": value, **others} for value in values]).verdict
+    return assess(claim, pd.DataFrame({"m": values, **others})).verdict
+
+
+def crossed(table):
+    """Measures of a table of splits by seeds."""
+    return pd.DataFrame({"m": pd.DataFrame(table).stack()})
 
 
 def test_ids_are_unique_and_chapters_exist():
@@ -40,12 +46,15 @@ def test_claim_is_well_formed(claim):
     assert claim.low <= claim.high
     assert claim.where
     assert claim.why
-    assert claim.rule in ("exact", "rounds", "run", "sentence", "finding")
-    assert (claim.criterion is not None) == (claim.rule in ("sentence", "finding"))
-    assert (claim.published is not None) or (claim.rule in ("sentence", "finding"))
-    if claim.rule == "finding":
+    assert claim.rule in ("exact", "rounds", "run", "sentence", "finding", "equal")
+    by_criterion = claim.rule in ("sentence", "finding", "equal")
+    assert (claim.criterion is not None) == by_criterion
+    assert (claim.published is not None) or by_criterion
+    if claim.rule in ("finding", "equal"):
         low, high = claim.criterion
         assert low <= claim.low <= claim.high <= high, "the bound is wider than the finding"
+    if claim.rule == "equal":
+        assert low == -high
 
 
 def test_figures_of_the_post_are_claims():
@@ -105,16 +114,36 @@ def test_finding_needs_seeds_and_significance():
 
 
 def test_summary_of_known_values():
-    a = assess(claim("sentence", criterion=(0, 9)), [{"m": v} for v in (1.0, 2.0, 3.0)])
-    assert (a.mean, a.sd) == (2, 1)
+    a = assess(claim("sentence", criterion=(0, 9)), pd.DataFrame({"m": [1.0, 2.0, 3.0]}))
+    assert (a.mean, a.sd, a.components) == (2, 1, {})
     t = stats.t.ppf(0.975, 2)
-    assert a.interval == pytest.approx((2 - t / math.sqrt(3), 2 + t / math.sqrt(3)))
+    half = t * math.sqrt(1 / 3 + 0.2 / 0.8)  # a fifth of the ratings validates
+    assert a.interval == pytest.approx((2 - half, 2 + half))
     assert a.run_interval == pytest.approx((2 - t * math.sqrt(4 / 3), 2 + t * math.sqrt(4 / 3)))
     assert a.in_bound
 
 
+def test_equal_needs_the_interval_within_the_margin():
+    same = claim("equal", criterion=(-0.01, 0.01))
+    near = [[0.001, 0.002], [-0.001, 0.0], [0.0, 0.001]]
+    assert assess(same, crossed(near)).verdict == SHOWN
+    assert assess(same, crossed(np.add(near, 0.009))).verdict == NOT_SHOWN
+    assert assess(same, crossed(np.multiply(near, 20))).verdict == NOT_SHOWN  # no sign of either
+
+
+def test_a_run_scatters_by_split_and_by_seed():
+    """A seed that moves all splits alike widens the range of a run, not that of the mean."""
+    table = np.add.outer([1.0, 2.0, 3.0], [-5.0, 5.0])
+    a = assess(claim("run", published=2), crossed(table))
+    assert a.components == pytest.approx({"split": 1, "seed": 50, "rest": 0}, abs=1e-9)
+    assert a.sd == pytest.approx(math.sqrt(51))
+    half = stats.t.ppf(0.975, 2)
+    assert a.run_interval[1] - 2 == pytest.approx(half * math.sqrt(51 * 4 / 3))
+    assert a.interval[1] - 2 == pytest.approx(half * math.sqrt(1 / 3 + 0.25))
+
+
 def test_a_single_value_has_no_spread():
-    a = assess(claim("exact", published=7), [{"m": 7}])
+    a = assess(claim("exact", published=7), pd.DataFrame({"m": [7]}))
     assert (a.mean, a.sd, a.interval, a.run_interval) == (7, 0, (7, 7), (7, 7))
 
 
@@ -132,13 +161,13 @@ def test_interval_of_a_run_holds_new_runs_as_often_as_it_says():
     ("value", "inside"), [(0, True), (10, True), (-0.01, False), (10.01, False)]
 )
 def test_bound(value, inside):
-    assert assess(claim("exact", published=1), [{"m": value}]).in_bound == inside
+    assert assess(claim("exact", published=1), pd.DataFrame({"m": [value]})).in_bound == inside
 
 
-@pytest.mark.parametrize("measures", [[], [{}], [{"m": 1.0}, {"m": math.nan}]])
+@pytest.mark.parametrize("measures", [{}, {"n": [1.0]}, {"m": [1.0, math.nan]}])
 def test_missing_values_are_refused(measures):
     with pytest.raises(ValueError, match="x: m is missing or not a finite number"):
-        assess(claim("exact", published=1), measures)
+        assess(claim("exact", published=1), pd.DataFrame(measures))
 
 
 def test_unknown_rule_is_refused():

@@ -8,11 +8,14 @@ import pandas as pd
 import pytest
 
 from embedlens import __main__ as command
-from embedlens import data, training
+from embedlens import data, recipes, training
 from embedlens.experiments import claims, verdict
 
 ROOT = Path(__file__).parents[2]
 STORED = ROOT / "book/results/verdict.json"
+PART = ("split", "seed", "by")
+BY_USER = "split within each user"
+TOO_MANY = [(split, seed) for split in range(100, 110) for seed in (2, 3)]  # not by user
 
 
 @pytest.fixture(scope="module")
@@ -22,11 +25,15 @@ def stored():
 
 def test_stored_verdict_is_complete(stored):
     assert [c["id"] for c in stored["claims"]] == [c.id for c in claims.CLAIMS]
-    assert list(verdict.by_seed(stored).index) == list(range(20))
-    assert verdict.by_seed(stored).notna().all(axis=None)
+    splits = range(verdict.FIRST_SPLIT, verdict.FIRST_SPLIT + verdict.SPLITS)
+    every = pd.MultiIndex.from_product([splits, range(verdict.SEEDS)])
+    for branch in verdict.BRANCHES:
+        cells = verdict.by_cell(stored, branch)
+        assert cells.notna().all(axis=None)
+        assert list(cells.index) == (list(every) if branch != BY_USER else [*every.drop(TOO_MANY)])
     assert all(c["in_bound"] for c in stored["claims"])
     assert verdict.out_of_bound(stored) == []
-    assert verdict.seconds_of_seeds(stored) < 8 * 60
+    assert verdict.seconds_of_cells(stored) < 40 * 60
 
 
 def test_stored_verdicts_follow_from_the_stored_measures(stored):
@@ -39,16 +46,15 @@ def test_stored_verdicts_follow_from_the_stored_measures(stored):
 
 
 def test_readme_gives_the_size_of_the_audit(stored):
-    size = f"audits {len(claims.CLAIMS)} claims over {len(verdict.by_seed(stored))} seeds"
+    size = f"audits {len(claims.CLAIMS)} claims over {len(verdict.by_cell(stored))} runs"
     assert size in " ".join((ROOT / "README.md").read_text().split())
 
 
 def test_row_wise_training_was_three_times_faster_and_the_same(stored):
     compared = verdict.comparison(stored)
-    per_seed = compared["plain_seconds"] / len(compared["compared"])
-    assert per_seed * len(verdict.by_seed(stored)) > 3 * verdict.seconds_of_seeds(stored)
     assert compared["plain_seconds"] > 3 * compared["row_wise_seconds"]
-    assert compared["largest_difference"] < 0.003
+    assert np.abs(compared["differences"]).max() < 0.003
+    assert np.shape(compared["differences"]) == (verdict.PLAIN, len(verdict.POSTS_RECIPES))
 
 
 def test_a_changed_claim_invalidates_the_stored_verdict(monkeypatch):
@@ -66,53 +72,64 @@ def test_other_training_invalidates_the_stored_verdict(monkeypatch):
         verdict.experiment().load(STORED)
 
 
-def test_seeds_come_first_then_the_comparison():
-    parts = verdict.experiment(seeds=3, plain=2).parts()
-    assert next(parts) == [{"seed": 0}, {"seed": 1}, {"seed": 2}]
-    assert parts.send([]) == [{"compared": [0, 1]}]
+def test_runs_come_first_then_the_comparison():
+    parts = verdict.experiment(splits=2, seeds=3, plain=1).parts()
+    crossed = [(part["split"], part["seed"], part["by"]) for part in next(parts)]
+    assert crossed == [(split, seed, "ratings") for split in (100, 101) for seed in range(3)]
+    assert [part["by"] for part in parts.send([])] == ["users"] * 4
+    assert parts.send([]) == [{"compared": [100]}]
     assert list(parts) == []
-    assert len(list(verdict.experiment(seeds=3, plain=0).parts())) == 1
+    assert len(list(verdict.experiment(splits=2, plain=0).parts())) == 2
 
 
 @pytest.fixture
 def kept(monkeypatch, stored):
-    """The command finds these measures in place of training: a dict by seed."""
-    found = verdict.by_seed(stored).to_dict("index")
+    """The command finds these measures in place of training: a dict by split, seed and kind."""
+    found = {
+        (run["split"], run["seed"], run["by"]): {k: v for k, v in run.items() if k not in PART}
+        for run in stored["runs"]
+        if "by" in run
+    }
 
-    def in_own_process(function, seeds, **environment):
+    def in_own_process(function, splits, **environment):
         assert (function, environment) == (verdict.compare, {"KERAS_BACKEND": "jax"})
-        return {"plain_seconds": 30.0, "row_wise_seconds": 5.0, "largest_difference": 1.78e-7}
+        differences = [[1.78e-7, 0.0, 0.0] for _ in splits]
+        return {"plain_seconds": 60.0, "row_wise_seconds": 10.0, "differences": differences}
 
-    monkeypatch.setattr(verdict, "_measured", found.get)
+    monkeypatch.setattr(verdict, "_measured", lambda *part: found[part])
     monkeypatch.setattr(verdict.runner, "in_own_process", in_own_process)
     monkeypatch.setenv("KERAS_BACKEND", "tensorflow")  # the command sets another
     return found
 
 
 def reproduce(folder, *more):
-    arguments = ["reproduce", "--seeds", "2", "--jobs", "1", "--folder", str(folder), *more]
-    return CliRunner().invoke(command.main, arguments)
+    arguments = ["reproduce", "--splits", "2", "--seeds", "2", "--jobs", "1", *more]
+    return CliRunner().invoke(command.main, [*arguments, "--folder", str(folder)])
 
 
 def test_command_prints_and_stores_every_claim(kept, tmp_path):
     output, figure = tmp_path / "report.json", tmp_path / "verdict.png"
     result = reproduce(
-        tmp_path / "kept", "--plain", "1", "--output", str(output), "--figure", str(figure)
+        tmp_path / "kept", "--plain", "2", "--output", str(output), "--figure", str(figure)
     )
     assert result.exit_code == 0, result.output
     for claim in claims.CLAIMS:
         assert claim.id in result.output
-    assert "plain fit: 30 s per seed" in result.output
+    assert "plain fit: 30 s for the post's three models" in result.output
     assert "6.0 times faster" in result.output
     report = verdict.VERDICT.load(output)
-    assert verdict.by_seed(report).to_dict("index") == {seed: kept[seed] for seed in (0, 1)}
-    assert verdict.comparison(report)["compared"] == [0]
-    assert verdict.comparison(report)["largest_difference"] == 1.78e-7  # not rounded to none
+    assert len(verdict.by_cell(report)) == 4
+    assert report["runs"][0]["curves"] == kept[100, 0, "ratings"]["curves"]
+    assert verdict.comparison(report)["compared"] == [100, 101]
+    assert verdict.comparison(report)["differences"][0][0] == 1.78e-7  # not rounded to none
     assert figure.exists()
 
 
 def test_a_claim_out_of_its_bound_ends_with_status_1(kept, tmp_path):
-    kept[1]["bias_last"] = 1.5
+    for key, measures in kept.items():
+        ours = measures["curves"]["bias"]
+        worse = {column: [value + 0.5 for value in values] for column, values in ours.items()}
+        kept[key] = {**measures, "curves": {**measures["curves"], "bias": worse}}
     result = reproduce(tmp_path / "kept", "--plain", "0")
     assert result.exit_code == 1, result.output
     assert "Out of its bound of 0.85 to 0.89" in result.output
@@ -122,7 +139,8 @@ def test_comparison_times_both_ways_of_the_posts_models(monkeypatch):
     trained = []
 
     def train(recipe, sizes, train_ratings, valid_ratings, seed, way):
-        trained.append((recipe, seed, way))
+        assert seed == 0
+        trained.append((recipe, len(train_ratings), way))
         return None, curve[way]
 
     curve = {
@@ -131,28 +149,111 @@ def test_comparison_times_both_ways_of_the_posts_models(monkeypatch):
     }
     monkeypatch.setattr(training, "train", train)
     found = verdict.compare([3, 4])
-    assert found["largest_difference"] == 0.25
+    assert found["differences"] == [[0.25] * 3] * 2
     assert min(found["plain_seconds"], found["row_wise_seconds"]) > 0
-    expected = {
-        (recipe, seed, way)
-        for recipe in verdict.POSTS_RECIPES.values()
-        for seed in (3, 4)
-        for way in curve
-    }
-    assert set(trained) == expected
-    assert len(trained) == len(expected)
+    models = verdict.POSTS_RECIPES.values()
+    once = [(recipe, 80_003, way) for recipe in models for way in curve]
+    assert trained == once * 2
 
 
-def test_time_of_the_seeds_leaves_the_comparison_out(stored):
+def test_time_of_the_runs_leaves_the_comparison_out(stored):
     compared = verdict.comparison(stored)
     total = stored["provenance"]["seconds"]
     both = compared["plain_seconds"] + compared["row_wise_seconds"]
-    assert verdict.seconds_of_seeds(stored) == pytest.approx(total - both)
-    alone = {**stored, "runs": [run for run in stored["runs"] if "seed" in run]}
-    assert verdict.seconds_of_seeds(alone) == total
+    assert verdict.seconds_of_cells(stored) == pytest.approx(total - both)
+    alone = {**stored, "runs": [run for run in stored["runs"] if "by" in run]}
+    assert verdict.seconds_of_cells(alone) == total
     resumed = {**stored, "provenance": {**stored["provenance"], "seconds": None}}
-    assert verdict.seconds_of_seeds(resumed) is None
-    assert "20 seeds of all models" not in verdict.as_text(resumed)
+    assert verdict.seconds_of_cells(resumed) is None
+    assert "of all models" not in verdict.as_text(resumed)
+
+
+def run_with(**changed):
+    """A run whose six models have these curves, by part; ten epochs."""
+    falling = [2.0 - 0.1 * epoch for epoch in range(10)]
+    curves = {part: falling for part in ("train", "all", "seen", "cold", "clipped")} | changed
+    shares = {"mean_by_users": 0.1, "mean_by_movies": 0.2, "mean_by_dot": 0.3, "mean_needed": 0.5}
+    return {
+        **{"split": 100, "seed": 0, "by": "ratings", "cold_share": 0.25},
+        **{f"constant_{part}": 1.5 for part in ("train", "all", "seen", "cold")},
+        "curves": dict.fromkeys(verdict.RECIPES, curves),
+        "vectors": {str(epochs): {**shares, "epochs": epochs} for epochs in range(1, 11)},
+    }
+
+
+@pytest.mark.parametrize(
+    ("branch", "last", "stops"),
+    [
+        (verdict.AS_IN_THE_POST, 1.4, 5),
+        ("stops by seen movies", 1.9, 10),
+        ("all ten epochs", 1.9, 10),
+        ("clipped to the scale", 1.1, 5),
+    ],
+)
+def test_branches_differ_in_what_is_watched_and_what_is_reported(branch, last, stops):
+    turning = [1.3, 1.2, 1.1, 1.3, 1.4, 1.0, 1.7, 1.8, 1.85, 1.9]
+    run = run_with(all=turning, clipped=[value - 0.3 for value in turning])
+    measures = verdict.by_cell({"runs": [run]}, branch).iloc[0]
+    assert measures["bias_last"] == pytest.approx(last)
+    assert measures["bias_epochs"] == measures["epochs"] == stops
+    assert measures["bias_turn"] == 6  # of all ten epochs, in every branch
+    assert measures["bias_turn_seen"] == 10
+
+
+def test_early_stopping_is_that_of_keras():
+    assert verdict._stop({"all": [1.0, 0.9, 0.95, 0.9, 0.8]}, "all") == 4  # equal is no gain
+    assert verdict._stop({"all": [1.0, 0.9, 0.95, 0.8, 0.85]}, "all") == 5
+    assert verdict._stop({"all": [1.0] * 10}, None) == 10
+
+
+def test_training_crosses_validation_in_the_first_epoch_that_it_is_better():
+    run = run_with(train=[3.0, 1.5, 1.0] + [0.5] * 7, all=[2.0, 1.6] + [1.4] * 8, seen=[0.4] * 10)
+    measures = verdict.by_cell({"runs": [run]}).iloc[0]
+    assert measures["bias_crossing"] == 2
+    assert measures["bias_crossing_seen"] == 11  # never
+
+
+def test_gain_is_shared_out_by_squared_errors():
+    run = run_with()
+    better = {
+        part: [value / 2 for value in values] for part, values in run["curves"]["bias"].items()
+    }
+    run["curves"] = {**run["curves"], "bias": {**better, "cold": run["curves"]["bias"]["cold"]}}
+    measures = verdict.by_cell({"runs": [run]}).iloc[0]
+    assert measures["cold_share_of_gain"] == 0
+    run["curves"]["bias"] = better
+    assert verdict.by_cell({"runs": [run]}).iloc[0]["cold_share_of_gain"] == pytest.approx(0.25)
+
+
+def test_each_user_gives_a_fifth_where_the_split_is_per_user():
+    sizes, train, valid = verdict._split(3, "users")
+    ratings = data.prepared()
+    assert len(train) + len(valid) == len(ratings)
+    assert train.index.intersection(valid.index).empty
+    shares = valid.groupby("userIdDense").size() / ratings.groupby("userIdDense").size()
+    assert shares.between(0.17, 0.23).all()
+    assert sizes == data.count_users_and_movies(ratings)
+
+
+def test_scores_say_who_carries_the_mean(tiny_model):
+    model, ratings = tiny_model
+    found = verdict.score_measures(model, ratings)
+    x = data.inputs(ratings)
+    score = found["mean_by_users"] + found["mean_by_movies"] + found["mean_by_dot"]
+    low, high = model.min_rating, model.max_rating
+    share = (training.predict(model, ratings) - low) / (high - low)
+    assert score == pytest.approx(np.mean(np.log(share / (1 - share))), abs=1e-4)
+    own = model.user_bias.get_weights()[0][x[:, 0], 0].mean()
+    assert found["mean_by_users"] == pytest.approx(own)
+
+
+@pytest.fixture(scope="module")
+def tiny_model():
+    ratings = data.prepared()
+    model, _ = training.train(
+        recipes.BIAS, data.count_users_and_movies(ratings), ratings.head(2000), None, 0, epochs=1
+    )
+    return model, ratings
 
 
 def test_vector_measures_find_planted_appreciation():

@@ -38,11 +38,28 @@ def test_forest_plot_has_a_row_per_claim_and_draws_each_seed(stored):
         low, high = ax.get_xlim()
         shown = [assessment.claim.published, *assessment.values, *assessment.run_interval]
         assert low < min(shown) <= max(shown) < high
-        assert assessment.claim.statement in ax.texts[0].get_text().replace("\n", " ")
+        title = ax.get_title(loc="left").replace("\n", " ")
+        assert title == f"{assessment.claim.statement}: {assessment.verdict}"
     plt.close(fig)
 
 
 def moved(report):
     """The report with a bias model that got worse on one seed."""
-    runs = [{**run, "bias_last": 1.5} if run.get("seed") == 1 else run for run in report["runs"]]
-    return {**report, "runs": runs}
+    first, *others = report["runs"]
+    curves = {**first["curves"], "bias": {**first["curves"]["bias"], "all": [1.5] * 10}}
+    vectors = dict.fromkeys(map(str, range(1, 11)), next(iter(first["vectors"].values())))
+    return {**report, "runs": [{**first, "curves": curves, "vectors": vectors}, *others]}
+
+
+def test_table_of_worlds_colours_each_verdict(stored):
+    worlds = verdict.multiverse(stored)
+    fig = verdict_figures.multiverse(worlds)
+    ax = fig.axes[0]
+    assert len(ax.patches) == len(ax.texts) == worlds.size
+    shades = {}
+    for patch, a in zip(ax.patches, worlds.to_numpy().ravel(), strict=True):
+        shades.setdefault(a.verdict, set()).add(patch.get_facecolor())
+    assert all(len(found) == 1 for found in shades.values())
+    fails = [shades[said] for said in ("does not hold", "not shown") if said in shades]
+    assert not any(found & shades["reproduced"] for found in fails)
+    plt.close(fig)

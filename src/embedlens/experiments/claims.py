@@ -1,6 +1,7 @@
 """What is claimed, by the post and by us, and the rules by which a claim is judged.
 
-The rules were written down before the full run (`make reproduce`):
+Rules, criteria, margins and the number of runs were committed before the full run (`make
+reproduce`), and its splits had not been looked at. A run is a split with a seed.
 
 ``exact``
     A count. Reproduced if ours is the same.
@@ -9,17 +10,21 @@ The rules were written down before the full run (`make reproduce`):
     leading digits, is the same.
 ``run``
     The result of one training run. Reproduced if the published value, within its rounding,
-    lies in the interval that holds one run of ours with 95 % probability; with a caveat
+    lies in the interval that holds one more run of ours with 95 % probability; with a caveat
     if only the 99.9 % interval holds it.
 ``sentence``
-    A statement that each seed meets or not, by a stated criterion. Reproduced if at least
-    95 % of the seeds meet it; with a caveat if at least half do.
+    A statement that each run meets or not, by a stated criterion. Reproduced if at least
+    95 % of the runs meet it; with a caveat if at least half do.
 ``finding``
-    A statement of ours, by a stated criterion. Shown if at least 95 % of the seeds meet
+    A statement of ours, by a stated criterion. Shown if at least 95 % of the runs meet
     it and no p-value, where there is one, exceeds 0.001.
+``equal``
+    A statement of ours that a difference does not matter. Shown if two one-sided tests at 5 %
+    on the splits' means, corrected for their overlap, exclude every difference outside of the
+    criterion: its margin.
 
 A caveat that stands in the claim itself turns "reproduced" into "with a caveat". Apart
-from the verdict, each claim has a bound for the mean of our seeds, so that a change of
+from the verdict, each claim has a bound for the mean of our runs, so that a change of
 the code that moves a result does not go unseen.
 """
 
@@ -34,7 +39,8 @@ from embedlens.published import FIGURES
 
 REPRODUCED, CAVEAT, FAILS = "reproduced", "reproduced with a caveat", "does not hold"
 SHOWN, NOT_SHOWN = "shown", "not shown"
-ENOUGH_SEEDS, HALF_OF_SEEDS, LARGEST_P = 0.95, 0.5, 0.001
+ENOUGH_RUNS, HALF_OF_RUNS, LARGEST_P = 0.95, 0.5, 0.001
+VALID_SHARE = 0.2  # of `data.train_valid_split`
 
 
 @dataclass(frozen=True)
@@ -54,9 +60,9 @@ class Claim:
     measure : str
         Key of the measure, as from `verdict.measure`.
     rule : str
-        ``exact``, ``rounds``, ``run``, ``sentence`` or ``finding``: see the module.
+        ``exact``, ``rounds``, ``run``, ``sentence``, ``finding`` or ``equal``: see the module.
     low, high : float
-        Bound: the mean of our seeds must lie within, ends included.
+        Bound: the mean of our runs must lie within, ends included.
     why : str
         Reason for the bound.
     published : float, optional
@@ -64,7 +70,8 @@ class Claim:
     digits : int
         Decimals that the value is printed with; for the rule ``rounds``, leading digits.
     criterion : tuple of float, optional
-        For ``sentence`` and ``finding``: what a seed's value must lie within, ends included.
+        For ``sentence`` and ``finding``: what a run's value must lie within, ends included. For
+        ``equal``: the margin to either side.
     p, chance : str, optional
         Keys of the p-value that goes with the measure, and of what chance makes of it: its
         mean over all ways to shift the join.
@@ -106,15 +113,18 @@ class Assessment:
     ----------
     claim : Claim
     values : tuple of float
-        One per seed; a single one if nothing is trained.
+        One per split and seed; a single one if nothing is trained.
     mean, sd : float
-        Over the seeds.
+        Mean of the splits' means; standard deviation of a run on another split, with another
+        seed.
+    components : dict of str to float
+        As from `metrics.variance_components`; empty if nothing is trained.
     interval : tuple of float
-        95 % confidence interval of the mean (Student's t).
+        95 % confidence interval of the mean, corrected for splits that share their ratings.
     run_interval : tuple of float
-        95 % prediction interval of one more run (Student's t).
+        95 % prediction interval of one more run: another split, another seed.
     largest_p, chance : float or None
-        Largest p-value of a seed, and the mean of the chance baseline.
+        Largest p-value of a run, and the mean of the chance baseline.
     verdict : str
     in_bound : bool
         Whether the mean lies within the claim's bound.
@@ -124,6 +134,7 @@ class Assessment:
     values: tuple
     mean: float
     sd: float
+    components: dict
     interval: tuple
     run_interval: tuple
     largest_p: float | None
@@ -171,6 +182,55 @@ CLAIMS = (
         rule="exact",
         caveat="The post's code asks for more than 20 ratings, and so do we.",
         **_figure("n_often_rated"),
+    ),
+    Claim(
+        "nearly-empty",
+        "the matrix of ratings is nearly empty (share of entries known)",
+        "users by movies",
+        "01_data",
+        "density",
+        "finding",
+        0.0164,
+        0.0165,
+        "counted",
+        criterion=(0, 0.05),
+        digits=3,
+    ),
+    Claim(
+        "long-tail-users",
+        "a tenth of the users gives much of the ratings (share)",
+        "ratings per user",
+        "01_data",
+        "share_of_top_tenth_users",
+        "finding",
+        0,
+        1,
+        "EXPLORATORY",
+        criterion=(0.3, 1),
+    ),
+    Claim(
+        "long-tail-movies",
+        "a tenth of the movies has most of the ratings (share)",
+        "ratings per movie",
+        "01_data",
+        "share_of_top_tenth_movies",
+        "finding",
+        0,
+        1,
+        "EXPLORATORY",
+        criterion=(0.5, 1),
+    ),
+    Claim(
+        "filling-matters",
+        "what fills a gap decides what an SVD predicts for it (RMSE, zero minus mean)",
+        "the dense corner, two factors",
+        "01_data",
+        "filling_difference",
+        "finding",
+        0,
+        9,
+        "EXPLORATORY",
+        criterion=(0.5, math.inf),
     ),
     Claim(
         "printed-counts",
@@ -234,7 +294,7 @@ CLAIMS = (
     ),
     Claim(
         "simple-overfits-early",
-        "the simple model overfits early (epoch in which training overtakes validation)",
+        "the simple model overfits early (first epoch after which training is better than validation)",
         "'we're overfitting early'",
         "02_dot_model",
         "simple_dot_crossing",
@@ -244,6 +304,69 @@ CLAIMS = (
         "early: in the first three of ten epochs",
         criterion=(1, 3),
         digits=1,
+    ),
+    Claim(
+        "simple-turns-early",
+        "and its validation error turns early (epoch of the lowest of ten)",
+        "'we're overfitting early'",
+        "02_dot_model",
+        "simple_dot_turn",
+        "sentence",
+        1,
+        10,
+        "EXPLORATORY",
+        criterion=(1, 5),
+        digits=1,
+    ),
+    Claim(
+        "dot-seen-still-falls",
+        "on movies seen in training, the simple model gets better to the end (epoch of the lowest of ten)",
+        "movies seen in training",
+        "02_dot_model",
+        "simple_dot_turn_seen",
+        "finding",
+        9,
+        10,
+        "EXPLORATORY",
+        criterion=(9, 10),
+        digits=1,
+    ),
+    Claim(
+        "dot-cold-rises",
+        "on cold movies, the simple model gets worse (rise of RMSE to epoch ten)",
+        "movies never seen in training",
+        "02_dot_model",
+        "simple_dot_cold_rise",
+        "finding",
+        0.01,
+        1,
+        "EXPLORATORY",
+        criterion=(0.01, math.inf),
+    ),
+    Claim(
+        "dot-worse-than-constant",
+        "the simple model is worse than a constant (RMSE minus the constant's)",
+        "the mean training rating for all",
+        "02_dot_model",
+        "dot_minus_constant",
+        "finding",
+        0,
+        0.1,
+        "EXPLORATORY",
+        criterion=(0, math.inf),
+        digits=3,
+    ),
+    Claim(
+        "dot-better-seen",
+        "on movies seen in training, it is better than the constant (difference)",
+        "movies seen in training",
+        "02_dot_model",
+        "dot_minus_constant_seen",
+        "finding",
+        -0.5,
+        -0.05,
+        "EXPLORATORY",
+        criterion=(-math.inf, -0.05),
     ),
     Claim(
         "rmse-bias",
@@ -268,7 +391,7 @@ CLAIMS = (
     ),
     Claim(
         "bias-overfits-later",
-        "the bias model overfits later (by so many epochs)",
+        "in the bias model, training overtakes validation later (by so many epochs)",
         "'Not only does it overfit later'",
         "03_bias_model",
         "later_crossing",
@@ -278,7 +401,80 @@ CLAIMS = (
         "later: by an epoch or more",
         criterion=(1, math.inf),
         digits=1,
-        caveat="Dropout is on while the training RMSE is taken, which delays the crossing.",
+    ),
+    Claim(
+        "bias-turns-later",
+        "and its validation error turns later (by so many epochs)",
+        "'Not only does it overfit later'",
+        "03_bias_model",
+        "later_turn",
+        "sentence",
+        -9,
+        9,
+        "EXPLORATORY",
+        criterion=(1, math.inf),
+        digits=1,
+    ),
+    Claim(
+        "bias-turns-first",
+        "on movies seen in training, the bias model turns first (epochs earlier)",
+        "movies seen in training",
+        "03_bias_model",
+        "later_turn_seen",
+        "finding",
+        -9,
+        -1,
+        "EXPLORATORY",
+        criterion=(-math.inf, -1),
+        digits=1,
+    ),
+    Claim(
+        "bias-gain-seen",
+        "on movies seen in training, the bias model is better (RMSE gained)",
+        "movies seen in training",
+        "03_bias_model",
+        "bias_gain_seen",
+        "finding",
+        0.02,
+        0.2,
+        "EXPLORATORY",
+        criterion=(0.02, math.inf),
+    ),
+    Claim(
+        "cold-share-of-gain",
+        "most of the gain is cold movies (share of the drop in squared error)",
+        "cold and seen movies apart",
+        "03_bias_model",
+        "cold_share_of_gain",
+        "finding",
+        0.5,
+        1,
+        "EXPLORATORY",
+        criterion=(0.5, 1),
+    ),
+    Claim(
+        "mean-is-shared",
+        "users, movies and dot product all carry the mean rating (the least of the three, in score)",
+        "where the global mean went",
+        "03_bias_model",
+        "mean_least",
+        "finding",
+        0.05,
+        0.5,
+        "EXPLORATORY",
+        criterion=(0.05, math.inf),
+    ),
+    Claim(
+        "mean-surplus",
+        "together they carry more than is needed (surplus in score)",
+        "where the global mean went",
+        "03_bias_model",
+        "mean_surplus",
+        "finding",
+        0,
+        0.5,
+        "EXPLORATORY",
+        criterion=(0, math.inf),
     ),
     Claim(
         "entries-range",
@@ -305,6 +501,18 @@ CLAIMS = (
         "a uniform distribution has half of its entries there",
         published=0.5,
         criterion=(0.4, 0.6),
+    ),
+    Claim(
+        "entries-bell-shaped",
+        "they are bell-shaped (share within 0.25 of zero)",
+        "entries of the first 20 movies",
+        "04_factors",
+        "first_20_within_quarter",
+        "finding",
+        0.85,
+        0.97,
+        "half of uniform entries lie there, nearly all of these",
+        criterion=(0.75, 1),
     ),
     Claim(
         "pc2-less-than-pc1",
@@ -366,7 +574,7 @@ CLAIMS = (
         "the post's own difference is 0.05",
         published=0.05,
         criterion=(-0.1, 0.1),
-        caveat="The difference is there in every seed. It is the initializer, not the layer.",
+        caveat="The difference is there in every run. It is the initializer, not the layer.",
     ),
     Claim(
         "off-by-one-printed",
@@ -418,10 +626,46 @@ CLAIMS = (
         "finding",
         0.78,
         0.9,
-        "seeds 100 and 101 gave 0.83",
+        "splits 0 to 19 gave 0.84",
         criterion=(0.7, 1),
         p="pc1_rating_correct_p",
         chance="pc1_rating_by_chance",
+    ),
+    Claim(
+        "pc1-weights",
+        "users differ in how much PC1 counts (correlation of its weight with their ratings' slope)",
+        "users' vectors along PC1",
+        "04_factors",
+        "weight_by_slope",
+        "finding",
+        0.3,
+        1,
+        "EXPLORATORY",
+        criterion=(0.3, 1),
+    ),
+    Claim(
+        "pc2-is-spectacle",
+        "PC2 sets action and adventure apart from drama (in standard deviations)",
+        "genres along PC2",
+        "04_factors",
+        "pc2_spectacle",
+        "finding",
+        0.5,
+        2,
+        "EXPLORATORY",
+        criterion=(0.5, math.inf),
+    ),
+    Claim(
+        "pc2-survives",
+        "trained twice on a split, PC2 comes out again (correlation)",
+        "two seeds on one split",
+        "04_factors",
+        "pc2_again",
+        "finding",
+        0.5,
+        1,
+        "EXPLORATORY",
+        criterion=(0.5, 1),
     ),
     Claim(
         "initializer-effect",
@@ -432,21 +676,59 @@ CLAIMS = (
         "finding",
         0.03,
         0.07,
-        "seeds 100 and 101 gave 0.05",
+        "splits 0 to 19 gave 0.05",
         criterion=(0.02, math.inf),
         digits=3,
     ),
     Claim(
-        "layer-effect",
-        "the layer makes no difference (largest in RMSE)",
+        "layer-is-the-same",
+        "the layer makes no difference that matters (in RMSE)",
         "two layers by two initializers",
         "05_own_layer",
-        "layer_effect",
-        "finding",
-        0,
+        "layer_difference",
+        "equal",
+        -0.001,
         0.001,
         "equal to the bit where the compiler treats both alike",
-        criterion=(0, 0.003),
+        criterion=(-0.005, 0.005),
+        digits=4,
+    ),
+    Claim(
+        "initializer-cold",
+        "the symmetric initializer costs it on cold movies (difference in RMSE)",
+        "cold movies",
+        "05_own_layer",
+        "initializer_effect_cold",
+        "finding",
+        0.2,
+        1,
+        "EXPLORATORY",
+        criterion=(0.2, math.inf),
+    ),
+    Claim(
+        "initializer-seen",
+        "on movies seen in training, it makes no difference that matters (in RMSE)",
+        "movies seen in training",
+        "05_own_layer",
+        "initializer_effect_seen",
+        "equal",
+        -0.02,
+        0.02,
+        "EXPLORATORY",
+        criterion=(-0.02, 0.02),
+        digits=3,
+    ),
+    Claim(
+        "cold-rows-stay",
+        "rows that no rating looks up stay as drawn (largest entry, of at most 0.05)",
+        "movies never seen in training",
+        "05_own_layer",
+        "cold_largest_entry",
+        "finding",
+        0.0499,
+        0.05,
+        "drawn between -0.05 and 0.05",
+        criterion=(0, 0.05),
         digits=3,
     ),
     Claim(
@@ -458,7 +740,7 @@ CLAIMS = (
         "finding",
         0.87,
         0.9,
-        "seeds 100 and 101 gave 0.883 and 0.887",
+        "splits 0 to 19 gave 0.885",
         criterion=(0, 0.95),
     ),
     Claim(
@@ -470,8 +752,45 @@ CLAIMS = (
         "finding",
         0.85,
         1,
-        "seeds 100 and 101 gave 0.93",
+        "splits 0 to 19 gave 0.93",
         criterion=(0.5, 1.1),
+    ),
+    Claim(
+        "split-share",
+        "most of the scatter of single runs belongs to the split (share of variance)",
+        "simple model, ten splits by four seeds",
+        "06_verdict",
+        "split_share",
+        "finding",
+        0.5,
+        1,
+        "EXPLORATORY",
+        criterion=(0.5, 1),
+    ),
+    Claim(
+        "pairing-resolves",
+        "paired on the same splits, differences scatter less (by the scatter of single runs)",
+        "initializer's effect beside single runs",
+        "06_verdict",
+        "paired_by_single",
+        "finding",
+        0,
+        0.75,
+        "EXPLORATORY",
+        criterion=(0, 0.75),
+    ),
+    Claim(
+        "row-wise-is-plain",
+        "row-wise training gives what plain fit gives (difference in RMSE)",
+        "the post's models, three splits",
+        "06_verdict",
+        "plain_difference",
+        "equal",
+        -0.003,
+        0.003,
+        "equal up to rounding",
+        criterion=(-0.005, 0.005),
+        digits=4,
     ),
 )
 
@@ -487,8 +806,9 @@ def assess(claim, measures):
     Parameters
     ----------
     claim : Claim
-    measures : list of dict
-        As from `verdict.measure`, one per seed; a single one for what needs no training.
+    measures : pandas.DataFrame
+        As from `verdict.by_cell`, a row per split and seed; a single row for what needs no
+        training.
 
     Returns
     -------
@@ -499,52 +819,72 @@ def assess(claim, measures):
     ValueError
         If a value is missing or not a finite number.
     """
-    values = np.array([m.get(claim.measure, math.nan) for m in measures], dtype="float64")
-    if not (values.size and np.isfinite(values).all()):
+    if claim.measure not in measures or not np.isfinite(measures[claim.measure]).all():
         raise ValueError(f"{claim.id}: {claim.measure} is missing or not a finite number")
-    mean = float(values.mean())
-    several = len(values) > 1
-    largest_p = max(m[claim.p] for m in measures) if claim.p else None
+    values = measures[claim.measure].astype("float64")
+    largest_p = float(measures[claim.p].max()) if claim.p else None
+    by_split, table = values, None
+    if values.index.nlevels == 2:
+        by_split = values.groupby(level=0).mean()
+        table = values.unstack()
+        if min(table.shape) < 2 or table.isna().any(axis=None):
+            table = None
+    several = len(by_split) > 1
+    mean = float(by_split.mean())
+    interval = (
+        metrics.mean_interval(by_split, valid_share=VALID_SHARE)[1:] if several else [mean] * 2
+    )
+    components = {} if table is None else metrics.variance_components(table)
+    spread = by_split if table is None else table
     return Assessment(
         claim=claim,
         values=tuple(values.tolist()),
         mean=mean,
-        sd=float(values.std(ddof=1)) if several else 0.0,
-        interval=metrics.mean_interval(values)[1:] if several else (mean, mean),
-        run_interval=metrics.run_interval(values),
+        sd=math.sqrt(sum(components.values())) if components else _sd(by_split),
+        components=components,
+        interval=tuple(interval),
+        run_interval=metrics.run_interval(spread),
         largest_p=largest_p,
-        chance=float(np.mean([m[claim.chance] for m in measures])) if claim.chance else None,
-        verdict=_verdict(claim, values, largest_p),
+        chance=float(measures[claim.chance].mean()) if claim.chance else None,
+        verdict=_verdict(claim, values.to_numpy(), by_split, spread, largest_p),
         in_bound=bool(claim.low <= mean <= claim.high),
     )
 
 
-def _verdict(claim, values, largest_p):
+def _sd(values):
+    return float(values.std(ddof=1)) if len(values) > 1 else 0.0
+
+
+def _verdict(claim, values, by_split, spread, largest_p):
+    if claim.rule == "equal":
+        return (
+            SHOWN if metrics.is_equivalent(by_split, claim.criterion[1], VALID_SHARE) else NOT_SHOWN
+        )
     if claim.rule in ("sentence", "finding"):
         low, high = claim.criterion
         share = np.mean((values >= low) & (values <= high))
     if claim.rule == "finding":
         significant = largest_p is None or largest_p <= LARGEST_P
-        return SHOWN if share >= ENOUGH_SEEDS and significant else NOT_SHOWN
+        return SHOWN if share >= ENOUGH_RUNS and significant else NOT_SHOWN
     if claim.rule == "exact":
         verdict = REPRODUCED if (values == claim.published).all() else FAILS
     elif claim.rule == "rounds":
         rounded = {float(f"{value:.{claim.digits - 1}e}") for value in values}
         verdict = REPRODUCED if rounded == {claim.published} else FAILS
     elif claim.rule == "run":
-        verdict = _verdict_of_run(claim, values)
+        verdict = _verdict_of_run(claim, spread)
     elif claim.rule == "sentence":
-        passed = share >= ENOUGH_SEEDS, share >= HALF_OF_SEEDS
+        passed = share >= ENOUGH_RUNS, share >= HALF_OF_RUNS
         verdict = REPRODUCED if passed[0] else CAVEAT if passed[1] else FAILS
     else:
         raise ValueError(f"{claim.id}: unknown rule {claim.rule!r}")
     return CAVEAT if verdict == REPRODUCED and claim.caveat else verdict
 
 
-def _verdict_of_run(claim, values):
+def _verdict_of_run(claim, spread):
     rounding = 0.5 * 10**-claim.digits
     for level, verdict in ((0.95, REPRODUCED), (0.999, CAVEAT)):
-        low, high = metrics.run_interval(values, level)
+        low, high = metrics.run_interval(spread, level)
         if low - rounding <= claim.published <= high + rounding:
             return verdict
     return FAILS

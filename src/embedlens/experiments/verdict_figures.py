@@ -4,11 +4,11 @@ import hashlib
 import textwrap
 
 from matplotlib.lines import Line2D
-from matplotlib.patches import Patch
+from matplotlib.patches import Patch, Rectangle
 import matplotlib.pyplot as plt
 import numpy as np
 
-from embedlens.experiments import verdict
+from embedlens.experiments import claims, verdict
 from embedlens.figures import OURS, POST, set_style
 
 SMALL_FIGURE = [
@@ -20,16 +20,16 @@ SMALL_FIGURE = [
 ]
 
 
-def forest_plot(assessments, width=8.5):
-    """Draw a row per assessment, each on a scale of its own.
+def forest_plot(assessments, width=5.5):
+    """Draw a row per assessment, each on a scale of its own, with its verdict.
 
-    Dots: our seeds. Thick line: 95 % interval of their mean; thin line: of one more run.
-    Diamond: the post. Grey band: the bound.
+    Dots: our runs. Thick line: 95 % interval of their mean; thin line: of one more run.
+    Diamond: the post.
 
     Parameters
     ----------
     assessments : list of claims.Assessment
-    width : float, default 8.5
+    width : float, default 5.5
         Inches.
 
     Returns
@@ -37,19 +37,53 @@ def forest_plot(assessments, width=8.5):
     matplotlib.figure.Figure
     """
     n = len(assessments)
-    fig, axes = plt.subplots(n, 1, figsize=(width, 0.55 * n + 0.75), squeeze=False)
+    fig, axes = plt.subplots(n, 1, figsize=(width, 0.95 * n + 0.75), squeeze=False)
     for ax, assessment in zip(axes[:, 0], assessments, strict=True):
         _forest_row(ax, assessment)
     handles = [
-        Patch(color="0.88", label="bound"),
-        Line2D([], [], marker="o", color=OURS, linestyle="", alpha=0.4, label="our seeds"),
+        Line2D([], [], marker="o", color=OURS, linestyle="", alpha=0.4, label="our runs"),
         Line2D([], [], color=OURS, linewidth=1, label="95 % of runs"),
         Line2D([], [], color=OURS, linewidth=4, label="95 % for the mean"),
         Line2D([], [], marker="D", color=POST, linestyle="", label="the post"),
     ]
     inches = fig.get_figheight()
-    fig.subplots_adjust(left=0.5, right=0.83, top=1 - 0.45 / inches, bottom=0.25 / inches, hspace=1)
-    fig.legend(handles=handles, loc="upper center", ncols=5, frameon=False, fontsize=9)
+    fig.subplots_adjust(left=0.03, right=0.97, top=1 - 0.9 / inches, bottom=0.3 / inches, hspace=2)
+    fig.legend(handles=handles, loc="upper center", ncols=2, frameon=False, fontsize=10)
+    return fig
+
+
+def multiverse(worlds):
+    """Draw verdicts as a table: a row per claim, a column per branch, coloured by verdict.
+
+    Parameters
+    ----------
+    worlds : pandas.DataFrame
+        As from `verdict.multiverse`.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    said = [claims.REPRODUCED, claims.SHOWN, claims.CAVEAT, claims.FAILS, claims.NOT_SHOWN]
+    holds, caveat, fails = "#cfe3f3", "#fbe3b5", "#f3c6b4"
+    shades = dict(zip(said, (holds, holds, caveat, fails, fails), strict=True))
+    n_rows, n_columns = worlds.shape
+    fig, ax = plt.subplots(figsize=(1.2 * n_columns + 3.4, 0.34 * n_rows + 1.2))
+    for (row, column), a in np.ndenumerate(worlds.to_numpy()):
+        ax.add_patch(Rectangle((column, row), 1, 1, facecolor=shades[a.verdict], edgecolor="w"))
+        text = a.claim.text(a.mean)
+        ax.text(column + 0.5, row + 0.5, text, ha="center", va="center", color="k", fontsize=10)
+    ax.set(xlim=(0, n_columns), ylim=(n_rows, 0))
+    labels = [textwrap.fill(name, 13) for name in worlds.columns]
+    ax.set_xticks(np.arange(n_columns) + 0.5, labels, fontsize=10)
+    ax.set_yticks(np.arange(n_rows) + 0.5, worlds.index, fontsize=10)
+    ax.tick_params(length=0, top=False, labeltop=True, bottom=False, labelbottom=False)
+    ax.grid(visible=False)
+    for spine in ax.spines.values():
+        spine.set_visible(False)
+    names = {"holds, or is shown": holds, "with a caveat": caveat, "does not hold": fails}
+    handles = [Patch(color=colour, label=name) for name, colour in names.items()]
+    ax.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.4, 0), ncols=3, frameon=False)
     return fig
 
 
@@ -65,7 +99,7 @@ def save(report, path):
     """
     set_style()
     assessments = verdict.assessments(report)
-    fig = forest_plot([a for a in assessments if a.claim.id in SMALL_FIGURE], width=7.5)
+    fig = forest_plot([a for a in assessments if a.claim.id in SMALL_FIGURE])
     fig.savefig(path, dpi=150, bbox_inches="tight", metadata={"Source": stamp(assessments)})
     plt.close(fig)
 
@@ -81,9 +115,8 @@ def _forest_row(ax, assessment):
     rng = np.random.default_rng(0)
     jitter = rng.uniform(-0.25, 0.25, len(assessment.values))
     drawn = [*assessment.values, *assessment.run_interval]
-    drawn += [v for v in (claim.low, claim.high, claim.published) if v is not None]
+    drawn += [] if claim.published is None else [claim.published]
     room = 0.06 * (max(drawn) - min(drawn)) or 1
-    ax.axvspan(claim.low, claim.high, color="0.88", zorder=0)
     ax.plot(assessment.values, jitter, "o", color=OURS, alpha=0.4, markersize=4, zorder=2)
     ax.plot(assessment.run_interval, [y, y], color=OURS, linewidth=1, zorder=3)
     ax.plot(assessment.interval, [y, y], color=OURS, linewidth=4, zorder=3)
@@ -93,8 +126,6 @@ def _forest_row(ax, assessment):
     ax.set(xlim=(min(drawn) - room, max(drawn) + room), ylim=(-0.6, 0.6), yticks=[])
     ax.grid(visible=False)
     ax.spines[["left", "bottom"]].set_visible(False)
-    ax.tick_params(axis="x", labelsize=8, pad=0)
-    label = textwrap.fill(claim.statement, 52)
-    ax.text(-0.03, 0.5, label, transform=ax.transAxes, ha="right", va="center", fontsize=9)
-    verdict = textwrap.fill(assessment.verdict, 16)
-    ax.text(1.03, 0.5, verdict, transform=ax.transAxes, ha="left", va="center", fontsize=9)
+    ax.tick_params(axis="x", labelsize=9, pad=0)
+    title = textwrap.fill(f"{claim.statement}: {assessment.verdict}", 62)
+    ax.set_title(title, fontsize=10, loc="left", pad=3)
