@@ -41,7 +41,7 @@ test: $(READY) ## run every test, and every chapter again (about a quarter of an
 lab: $(READY) ## open the chapters in JupyterLab, text twins kept in step
 	$(BIN)/jupyter lab --LabApp.default_url=/lab/tree/book
 
-reproduce: $(READY) ## audit every claim over 20 seeds (a few minutes)
+reproduce: $(READY) ## audit every claim over 40 runs (about half an hour)
 	$(BIN)/python -m embedlens reproduce --output book/results/verdict.json \
 		--figure book/_static/verdict.png
 

@@ -41,7 +41,7 @@ class Entry:
 
 
 EXPERIMENTS = {
-    "verdict": Entry("verdict:VERDICT", "audit every claim of the post over 20 seeds", 4),
+    "verdict": Entry("verdict:VERDICT", "audit every claim over 40 runs", 25),
     "sweep": Entry("sweep:SWEEP", "train the bias model over dropout and dimensions", 4),
     "tuning": Entry("tuning:SEARCH", "search a setting of the bias model", 15),
     "carry_over": Entry("carry_over:CARRY_OVER", "find the penalty that other data want", 5),
