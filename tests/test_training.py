@@ -336,3 +336,26 @@ def test_trains_without_a_cache_folder_and_says_so_once(tiny_ratings, monkeypatc
         warnings.simplefilter("error")
         training.trained(recipe, tiny_ratings)
     assert Path(blocked).read_text() == ""
+
+
+@pytest.mark.parametrize("way", ["plain", "rowwise"])
+def test_each_epoch_may_look_at_the_model_of_that_moment(tiny_ratings, way):
+    sizes = data.count_users_and_movies(tiny_ratings)
+    train, valid = data.train_valid_split(tiny_ratings, 0)
+
+    def look(predict):
+        return {"again": metrics.rmse(valid["rating"], predict(valid))}
+
+    _, history = training.train(
+        MODELS["bias"], sizes, train, valid, 0, way, epochs=3, patience=None, each_epoch=look
+    )
+    np.testing.assert_allclose(history["again"], history["valid_rmse"], rtol=1e-6)
+    assert history["again"].nunique() == 3
+
+
+def test_compiled_training_calls_nothing_after_an_epoch(tiny_ratings):
+    sizes = data.count_users_and_movies(tiny_ratings)
+    with pytest.raises(ValueError, match="compiled training calls nothing"):
+        training.train(
+            MODELS["dot"], sizes, tiny_ratings, None, 0, "compiled", each_epoch=lambda predict: {}
+        )
