@@ -347,7 +347,15 @@ def test_each_epoch_may_look_at_the_model_of_that_moment(tiny_ratings, way):
         return {"again": metrics.rmse(valid["rating"], predict(valid))}
 
     _, history = training.train(
-        MODELS["bias"], sizes, train, valid, 0, way, epochs=3, patience=None, each_epoch=look
+        recipes.BIAS.with_options(dim=4),
+        sizes,
+        train,
+        valid,
+        0,
+        way,
+        epochs=3,
+        patience=None,
+        each_epoch=look,
     )
     np.testing.assert_allclose(history["again"], history["valid_rmse"], rtol=1e-6)
     assert history["again"].nunique() == 3
@@ -356,6 +364,4 @@ def test_each_epoch_may_look_at_the_model_of_that_moment(tiny_ratings, way):
 def test_compiled_training_calls_nothing_after_an_epoch(tiny_ratings):
     sizes = data.count_users_and_movies(tiny_ratings)
     with pytest.raises(ValueError, match="compiled training calls nothing"):
-        training.train(
-            MODELS["dot"], sizes, tiny_ratings, None, 0, "compiled", each_epoch=lambda predict: {}
-        )
+        training.train(Recipe(SimpleDot), sizes, tiny_ratings, None, 0, "compiled", each_epoch=dict)
