@@ -789,7 +789,6 @@ def test_stored_bench_is_complete(stored):
     assert again == {key: stored[key] for key in ("missing", "medians", "rmse")}
 
 
-@pytest.mark.xfail(reason="a short run holds the place; remove with the full one", strict=True)
 def test_stored_bench_kept_to_the_protocol(stored):
     budget, splits, repeats = bench.BUDGET, list(bench.SPLITS), bench.REPEATS
     assert bench.protocol(stored) == {"budget": budget, "splits": splits, "repeats": repeats}
