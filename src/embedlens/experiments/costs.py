@@ -207,7 +207,7 @@ def at_batch_size(batch_size):
 
 
 def limits():
-    """Work out what the update of one step must cost at least: bytes over bandwidth.
+    """Say what the update of one step asks for, and what this machine gives: a guide, no bound.
 
     Returns
     -------
