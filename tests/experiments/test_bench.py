@@ -783,13 +783,12 @@ def test_stored_bench_is_complete(stored):
     for split in asked["splits"]:
         assert set(searches.loc[searches["split"] == split, "name"]) == set(SPACES)
         ran = set(runs.loc[runs["split"] == split, "name"])
-        assert ran == set(bench.CONTESTANTS), stored["missing"]
+        assert ran == set(bench.CONTESTANTS) - {bench.CARRIED}, stored["missing"]
     assert runs["rmse"].between(0.7, 1.1).all()
     again = runner.as_json(bench.summary(stored["runs"]))
     assert again == {key: stored[key] for key in ("missing", "medians", "rmse")}
 
 
-@pytest.mark.xfail(reason="a short run holds the place; remove with the full one", strict=True)
 def test_stored_bench_kept_to_the_protocol(stored):
     budget, splits, repeats = bench.BUDGET, list(bench.SPLITS), bench.REPEATS
     assert bench.protocol(stored) == {"budget": budget, "splits": splits, "repeats": repeats}

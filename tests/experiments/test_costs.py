@@ -143,6 +143,28 @@ def test_a_batch_size_is_trained_at_the_rate_that_goes_with_it(trained):
     assert all(call["epochs"] == 1 + costs.SETTINGS["repeats"] for call in timed)
 
 
+def test_vectors_of_a_length_are_trained_with_the_posts_dropout_or_none(trained):
+    assert costs.by_dim("rowwise", 8) == {"seconds": 2.0}
+    costs.by_dim("plain", 8, dropout=False)
+    posts, without = trained
+    assert posts["recipe"] == costs.BIAS.with_options(dim=8)
+    none = {"user_dropout": 0.0, "movie_dropout": 0.0}
+    assert without["recipe"] == costs.BIAS.with_options(dim=8, **none)
+    assert (posts["way"], without["way"]) == ("rowwise", "plain")
+
+
+def test_seconds_with_and_without_dropout_are_told_apart(stored):
+    runs = experiments.load(STORED)["runs"]
+    for backend in ("tensorflow", "jax"):
+        own = [run for run in runs if run["what"] == backend]
+        without = [run["seconds"] for run in own if run.get("dropout") is False]
+        assert without == [stored["without_dropout"][backend]]
+        for run in own:
+            if "dropout" not in run:
+                assert stored["by_dim"][backend, run["way"], run["dim"]] == run["seconds"]
+    assert len(stored["by_dim"]) == 8
+
+
 def test_each_part_is_measured_on_its_backend_in_its_own_process(monkeypatch):
     def in_own_process(function, *arguments, **environment):
         return {"asked": function(*arguments), **environment}

@@ -207,7 +207,7 @@ def at_batch_size(batch_size):
 
 
 def limits():
-    """Work out what the update of one step must cost at least: bytes over bandwidth.
+    """Say what the update of one step asks for, and what this machine gives: a guide, no bound.
 
     Returns
     -------
@@ -230,8 +230,8 @@ def limits():
     }
 
 
-def by_dim(way, dim):
-    """Time an epoch of the bias model with vectors of this length.
+def by_dim(way, dim, dropout=True):
+    """Time an epoch of the bias model with vectors of this length, with or without dropout.
 
     With a length of 1 hardly any arithmetic is left: that epoch is what its steps cost anyway.
 
@@ -240,13 +240,16 @@ def by_dim(way, dim):
     way : {"plain", "rowwise"}
         As in `training.train`.
     dim : int
+    dropout : bool, default True
+        The post's, or none.
 
     Returns
     -------
     dict
         seconds.
     """
-    return {"seconds": _seconds(way, BIAS.with_options(dim=dim))}
+    without = {} if dropout else {"user_dropout": 0.0, "movie_dropout": 0.0}
+    return {"seconds": _seconds(way, BIAS.with_options(dim=dim, **without))}
 
 
 FUNCTIONS = {
@@ -266,6 +269,10 @@ PARTS = [
         for dim in SETTINGS["dims"]
         for backend in ("tensorflow", "jax")
     ),
+    *(
+        {"what": backend, "way": "rowwise", "dim": 64, "dropout": False}
+        for backend in ("tensorflow", "jax")
+    ),
 ]
 COSTS = runner.Experiment("costs", SETTINGS, PARTS, measure, jobs=1)
 
@@ -281,7 +288,8 @@ def by_part(path):
     -------
     dict
         ``profile``, ``limits``: as from the functions; ``batch_sizes``: a list of
-        dict, arguments included; ``by_dim``: seconds by backend, way and length of the vectors.
+        dict, arguments included; ``by_dim``: seconds by backend, way and length of the vectors;
+        ``without_dropout``: seconds of row-wise training at the post's length, by backend.
 
     Raises
     ------
@@ -299,6 +307,11 @@ def by_part(path):
             (backend, run["way"], run["dim"]): run["seconds"]
             for backend in ("tensorflow", "jax")
             for run in parts[backend]
+            if run.get("dropout", True)
+        },
+        "without_dropout": {
+            backend: next(r["seconds"] for r in parts[backend] if not r.get("dropout", True))
+            for backend in ("tensorflow", "jax")
         },
     }
 
