@@ -344,8 +344,8 @@ def curves(report, model):
 def scatter(report):
     """What a claim says of the scatter of runs, not of single ones: measures by name."""
     cells = by_cell(report)
-    parts = metrics.variance_components(cells["simple_dot_last"].unstack())
-    paired = metrics.variance_components(cells["initializer_effect"].unstack())
+    parts = metrics.variance_components(cells["bias_last"].unstack())
+    paired = metrics.variance_components(cells["vectors_gain"].unstack())
     found = {
         "split_share": parts["split"] / sum(parts.values()),
         "paired_by_single": np.sqrt(sum(paired.values()) / sum(parts.values())),
@@ -591,6 +591,7 @@ def _comparisons(m):
         "bias_gain_seen": m["simple_dot_seen"] - m["bias_seen"],
         "cold_share_of_gain": cold / (cold + (1 - m["cold_share"]) * drop["seen"]),
         "later_crossing": m["bias_crossing"] - m["simple_dot_crossing"],
+        "later_stop": m["bias_epochs"] - m["simple_dot_epochs"],
         "later_turn": m["bias_turn"] - m["simple_dot_turn"],
         "later_turn_seen": m["bias_turn_seen"] - m["simple_dot_turn_seen"],
         "dot_minus_constant": m["simple_dot_last"] - m["constant_all"],
@@ -599,7 +600,9 @@ def _comparisons(m):
         "initializer_effect": by_initializer("last"),
         "initializer_effect_seen": by_initializer("seen"),
         "initializer_effect_cold": by_initializer("cold"),
+        "initializer_turn_seen": m["own_layer_turn_seen"] - m["own_layer_positive_turn_seen"],
         "layer_difference": np.mean(by_layer),
+        "vectors_gain": m["bias_only_last"] - m["bias_last"],
         "bias_share": (m["constant_all"] - m["bias_only_last"])
         / (m["constant_all"] - m["bias_last"]),
         "mean_carried": carried,
