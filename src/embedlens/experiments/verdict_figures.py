@@ -100,7 +100,7 @@ def save(report, path):
     set_style()
     assessments = verdict.assessments(report)
     fig = forest_plot([a for a in assessments if a.claim.id in SMALL_FIGURE])
-    fig.savefig(path, dpi=150, bbox_inches="tight", metadata={"Source": stamp(assessments)})
+    fig.savefig(path, dpi=220, bbox_inches="tight", metadata={"Source": stamp(assessments)})
     plt.close(fig)
 
 
