@@ -68,13 +68,13 @@ def multiverse(worlds):
     holds, caveat, fails = "#cfe3f3", "#fbe3b5", "#f3c6b4"
     shades = dict(zip(said, (holds, holds, caveat, fails, fails), strict=True))
     n_rows, n_columns = worlds.shape
-    fig, ax = plt.subplots(figsize=(1.2 * n_columns + 3.4, 0.34 * n_rows + 1.2))
+    fig, ax = plt.subplots(figsize=(0.85 * n_columns + 2.2, 0.34 * n_rows + 1.2))
     for (row, column), a in np.ndenumerate(worlds.to_numpy()):
         ax.add_patch(Rectangle((column, row), 1, 1, facecolor=shades[a.verdict], edgecolor="w"))
         text = a.claim.text(a.mean)
         ax.text(column + 0.5, row + 0.5, text, ha="center", va="center", color="k", fontsize=10)
     ax.set(xlim=(0, n_columns), ylim=(n_rows, 0))
-    labels = [textwrap.fill(name, 13) for name in worlds.columns]
+    labels = [textwrap.fill(name, 12) for name in worlds.columns]
     ax.set_xticks(np.arange(n_columns) + 0.5, labels, fontsize=10)
     ax.set_yticks(np.arange(n_rows) + 0.5, worlds.index, fontsize=10)
     ax.tick_params(length=0, top=False, labeltop=True, bottom=False, labelbottom=False)
