@@ -307,7 +307,7 @@ CLAIMS = (
     ),
     Claim(
         "simple-turns-early",
-        "and its validation error turns early (epoch of the lowest of ten)",
+        "and its validation error turns early (epoch of its lowest RMSE)",
         "'we're overfitting early'",
         "02_dot_model",
         "simple_dot_turn",
@@ -320,7 +320,7 @@ CLAIMS = (
     ),
     Claim(
         "dot-seen-still-falls",
-        "on movies seen in training, it gets better to the end (epoch of the lowest of ten)",
+        "on movies seen in training, it gets better to the end (epoch of its lowest RMSE)",
         "movies seen in training",
         "02_dot_model",
         "simple_dot_turn_seen",
@@ -358,7 +358,7 @@ CLAIMS = (
     ),
     Claim(
         "dot-better-seen",
-        "on movies seen in training, it is better than the constant (difference)",
+        "on movies seen in training, it beats the constant (difference in RMSE)",
         "movies seen in training",
         "02_dot_model",
         "dot_minus_constant_seen",
@@ -504,7 +504,7 @@ CLAIMS = (
     ),
     Claim(
         "entries-uniform",
-        "and look uniform there (share within 0.25 of zero)",
+        "and are uniform there (share within 0.25 of zero)",
         "'rather uniformly distributed'",
         "04_factors",
         "first_20_within_quarter",
@@ -517,7 +517,7 @@ CLAIMS = (
     ),
     Claim(
         "entries-bell-shaped",
-        "they are bell-shaped (share within 0.25 of zero)",
+        "the entries are bell-shaped (share within 0.25 of zero)",
         "entries of the first 20 movies",
         "04_factors",
         "first_20_within_quarter",
@@ -591,7 +591,7 @@ CLAIMS = (
     ),
     Claim(
         "off-by-one-printed",
-        "one movie back, the printed PC1 is the mean rating (correlation)",
+        "one movie back, the printed PC1 follows the mean rating (correlation)",
         "the post's tables, no training",
         "04_factors",
         "printed_one_back",
@@ -632,7 +632,7 @@ CLAIMS = (
     ),
     Claim(
         "pc1-is-appreciation",
-        "joined correctly, PC1 is the mean rating (correlation)",
+        "joined correctly, PC1 follows the mean rating (correlation)",
         "our vectors, the correct join",
         "04_factors",
         "pc1_rating_correct",
@@ -708,7 +708,7 @@ CLAIMS = (
     ),
     Claim(
         "initializer-cold",
-        "the symmetric initializer costs it on cold movies (difference in RMSE)",
+        "on cold movies, the symmetric initializer costs RMSE (difference)",
         "cold movies",
         "05_own_layer",
         "initializer_effect_cold",
@@ -720,7 +720,7 @@ CLAIMS = (
     ),
     Claim(
         "initializer-seen",
-        "on movies seen in training, it makes no difference that matters (in RMSE)",
+        "on movies seen in training, the initializer makes no difference that matters (in RMSE)",
         "movies seen in training",
         "05_own_layer",
         "initializer_effect_seen",
@@ -746,7 +746,7 @@ CLAIMS = (
     ),
     Claim(
         "initializer-turns",
-        "with the symmetric one, it turns first, too (on movies seen in training; epochs earlier)",
+        "started with both signs, the simple model turns earlier (on seen movies, in epochs)",
         "movies seen in training",
         "05_own_layer",
         "initializer_turn_seen",
