@@ -3,16 +3,18 @@
 import sys
 
 import matplotlib.pyplot as plt
+import pandas as pd
 import seaborn as sns
 
 OURS, POST, OTHER = sns.color_palette("colorblind")[:3]
 
 
 def set_style():
-    """Set size, font and a colour-blind-safe palette for all figures.
+    """Set size, font and a colour-blind-safe palette for all figures, and show titles whole.
 
     In a notebook, figures get twice the pixels, for screens that show them.
     """
+    pd.set_option("display.max_colwidth", None)
     sns.set_theme(style="whitegrid", palette="colorblind", context="notebook")
     plt.rcParams.update({"figure.figsize": (6, 3.8), "figure.dpi": 110, "axes.titlesize": "medium"})
     plt.rcParams.update({"axes.spines.top": False, "axes.spines.right": False})

@@ -427,6 +427,12 @@ def test_what_we_learnt_was_tested(twin, judged):
             assert judged[name] in HOLDS, f"{name}: {judged[name]}, yet {twin.stem} says: {bullet}"
 
 
+@for_each_chapter
+def test_no_title_is_cut_in_a_table(twin):
+    tables = [o.data["text/html"] for o in outputs(twin) if "text/html" in o.get("data", {})]
+    assert re.findall(r"<t[dh]>([^<]+\.\.\.)</t[dh]>", "".join(tables)) == []
+
+
 @for_each_tested
 def test_every_figure_is_mentioned(twin):
     text = twin.read_text()
