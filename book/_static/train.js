@@ -87,9 +87,11 @@ window.EmbedLensTrain = (() => {
     const TURN = 80; // milliseconds
     let ratings, parts, trainer, settings, known;
     let running = false;
+    let run = 0; // tells the page what belongs to settings that it has left
+    let chain = 0; // of turns; an older one ends
 
     function restart(message) {
-      settings = message.settings;
+      ({ settings, run } = message);
       parts = engine.groups(ratings, engine.split(ratings, settings.seed));
       trainer = engine.trainer(ratings, parts, settings);
       running = false;
@@ -100,7 +102,7 @@ window.EmbedLensTrain = (() => {
       const first = trainer.movies.slice(trainer.width, 21 * trainer.width);
       const plane = settings.dim === 2 ? known.ids.map((id) => [...trainer.movies.slice(id * trainer.width, id * trainer.width + 2)]) : null;
       const { width, dim, perEpoch } = trainer;
-      postMessage({ type, first, plane, width, dim, perEpoch, batches: trainer.batches(), ...more });
+      postMessage({ type, run, first, plane, width, dim, perEpoch, batches: trainer.batches(), ...more });
     }
 
     function endOfEpoch() {
@@ -110,8 +112,8 @@ window.EmbedLensTrain = (() => {
       tell("epoch", { errors, scores, done: trainer.done() });
     }
 
-    function turn() {
-      if (!running || trainer.done()) return;
+    function turn(own) {
+      if (!running || own !== chain || trainer.done()) return;
       const started = performance.now();
       while (performance.now() - started < TURN) {
         if (!trainer.oneBatch()) continue;
@@ -122,7 +124,7 @@ window.EmbedLensTrain = (() => {
         }
       }
       tell("progress");
-      setTimeout(turn);
+      setTimeout(turn, 0, own);
     }
 
     self.onmessage = ({ data }) => {
@@ -134,7 +136,7 @@ window.EmbedLensTrain = (() => {
       else if (data.type === "pause") running = false;
       else if (data.type === "go" && !running) {
         running = true;
-        turn();
+        turn(++chain);
       } else if (data.type === "step" && !trainer.done()) {
         if (trainer.oneBatch()) endOfEpoch();
         else tell("progress");
@@ -168,6 +170,7 @@ document.addEventListener("DOMContentLoaded", () => {
   let errors = [];
   let scores = null;
   let running = false;
+  let run = 0;
   let started = 0;
   let batchesBefore = 0;
 
@@ -231,7 +234,8 @@ document.addEventListener("DOMContentLoaded", () => {
     scores = null;
     running = false;
     started = 0;
-    worker.postMessage({ type: "reset", settings });
+    run += 1;
+    worker.postMessage({ type: "reset", settings, run });
     showErrors();
     showComponent();
     buttons();
@@ -269,6 +273,7 @@ document.addEventListener("DOMContentLoaded", () => {
 
   function hear({ data: message }) {
     if (message.type === "loaded") return begin(message.ratings);
+    if (message.run !== run) return;
     told = message;
     part("progress").value = told.batches / (told.perEpoch * settings.epochs);
     if (message.type === "epoch") {
