@@ -4,7 +4,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PIP := $(BIN)/python -m pip --disable-pip-version-check
-PEERS := surprise lenskit fastai myfm
+PEERS := surprise lenskit fastai myfm cmfrec
+# The newest at hand, which has the peers' newest versions: from the path, or of pyenv.
+PEERS_PYTHON ?= $(shell for v in 3.13 3.12 3.11; do \
+	for python in python$$v $${PYENV_ROOT:-$$HOME/.pyenv}/versions/$$v*/bin/python$$v; do \
+	$$python -c '' 2> /dev/null && echo $$python && exit; done; done; echo $(PYTHON))
 RESOLVE = $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-annotate --no-header --quiet $(UPGRADE)
 
@@ -50,14 +54,14 @@ results: $(READY) ## list the stored results: minutes to make, fresh or stale
 run-%: $(READY) ## make one of the stored results anew
 	$(BIN)/python -m embedlens run $*
 
-bench: $(READY) $(PEERS:%=.venv-peers/%/.ready) ## time training beside other libraries (about 20 minutes; 13 GB at first)
+bench: $(READY) $(PEERS:%=.venv-peers/%/.ready) ## tune and time other libraries beside ours (about 75 minutes; 13 GB at first)
 	$(BIN)/python -m embedlens run bench
 
 # A peer that cannot be installed is reported as missing, with the end of its log.
 .venv-peers/%/.ready: peers/%.lock
-	@echo "Setting up .venv-peers/$*"
+	@echo "Setting up .venv-peers/$* ($(PEERS_PYTHON))"
 	@rm -rf $(@D) && mkdir -p .venv-peers
-	@{ $(PYTHON) -m venv $(@D) && $(@D)/bin/python -m pip --disable-pip-version-check install \
+	@{ $(PEERS_PYTHON) -m venv $(@D) && $(@D)/bin/python -m pip --disable-pip-version-check install \
 		--quiet --require-hashes -r $< && touch $@; } > .venv-peers/$*.log 2>&1 || \
 		{ rm -rf $(@D); echo "failed, see .venv-peers/$*.log"; }
 

@@ -2,7 +2,6 @@
 
 import keras
 import numpy as np
-import pandas as pd
 import pytest
 
 from embedlens import data, metrics, recipes, rowwise, training
@@ -146,27 +145,6 @@ def test_without_validation_all_epochs_are_run(tiny_ratings):
     )
     assert history.columns.to_list() == ["epoch", "train_rmse", "seconds"]
     assert len(history) == 4
-
-
-def test_lazy_rows_stay_where_they_are(tiny_ratings):
-    """One epoch looks movie 1 up in the first batch only: then it must not move."""
-    first = tiny_ratings.loc[tiny_ratings["movieIdDense"] == 1].head(1)
-    others = tiny_ratings.loc[tiny_ratings["movieIdDense"] != 1]
-    sizes = data.count_users_and_movies(tiny_ratings)
-
-    def movie_1(rows, lazy):
-        model, _ = training.train(
-            MODELS["dot"], sizes, rows, None, 0, "rowwise", epochs=1, batch_size=1, lazy=lazy
-        )
-        return model.movie_embedding.get_weights()[0][1]
-
-    order = np.random.default_rng(0).permutation(1 + len(others))
-    rows = others.reset_index(drop=True)
-    place = order[0]  # what comes first
-    longer = pd.concat([rows[:place], first, rows[place:]])
-    alone = movie_1(first, lazy=True)
-    np.testing.assert_allclose(movie_1(longer, lazy=True), alone, rtol=1e-6)
-    assert np.abs(movie_1(longer, lazy=False) - alone).min() > 1e-3
 
 
 def test_dropout_is_on_in_training(tiny_ratings):

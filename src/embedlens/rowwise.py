@@ -46,7 +46,7 @@ class Trainer(abc.ABC):
     train_ratings : pandas.DataFrame
     settings : recipes.Training
     learning_rate : float or keras.optimizers.schedules.LearningRateSchedule
-    lazy, progress : bool
+    progress : bool
         As in `training.train`.
 
     Raises
@@ -55,14 +55,12 @@ class Trainer(abc.ABC):
         If the rows looked up by these columns do not give the model's own predictions.
     """
 
-    def __init__(
-        self, recipe, model, columns, train_ratings, settings, learning_rate, lazy, progress
-    ):
+    def __init__(self, recipe, model, columns, train_ratings, settings, learning_rate, progress):
         self.model, self.batch_size, self.progress = model, settings.batch_size, progress
         self.x, self.y = data.inputs(train_ratings), data.targets(train_ratings).ravel()
         self.n_steps = -(-len(self.x) // self.batch_size)
         series = sizes_and_drift(self.n_steps * settings.epochs, learning_rate)
-        self.prepare(recipe, columns, *series, lazy)
+        self.prepare(recipe, columns, *series)
         ours, own = self.look_up_both_ways(self.x[: self.batch_size])
         if not np.allclose(ours, own, rtol=1e-3, atol=1e-5):
             raise RuntimeError(
@@ -105,7 +103,7 @@ class Trainer(abc.ABC):
             yield rest, len(rest)
 
     @abc.abstractmethod
-    def prepare(self, recipe, columns, sizes, drift, lazy):
+    def prepare(self, recipe, columns, sizes, drift):
         """Take the model's weights, with moments of zero; the rest as from `sizes_and_drift`."""
 
     @abc.abstractmethod

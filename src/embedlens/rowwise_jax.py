@@ -16,12 +16,12 @@ from embedlens.rowwise import BETA_1, BETA_2, EPSILON, FADING, Trainer
 class JaxTrainer(Trainer):
     """See `rowwise.Trainer`."""
 
-    def prepare(self, recipe, columns, sizes, drift, lazy):
+    def prepare(self, recipe, columns, sizes, drift):
         variables = self.model.trainable_variables
         self.groups = _groups([(c, v.shape[0]) for c, v in zip(columns, variables, strict=True)])
         if isinstance(recipe, Recipe):  # how it is trained does not matter to what is compiled
             recipe = Recipe(recipe.model, **dict(recipe.options))
-        self.compiled = _compiled(recipe, tuple(columns), self.groups, lazy)
+        self.compiled = _compiled(recipe, tuple(columns), self.groups)
         self.series = sizes, drift
         tables = (np.asarray(variable) for variable in variables)
         self.packed = [
@@ -102,7 +102,7 @@ def _cut(rows, groups, widths):
 
 
 @cache
-def _compiled(recipe, columns, groups, lazy):
+def _compiled(recipe, columns, groups):
     """Compile the steps for a kind of model; the tables' sizes do not matter to it.
 
     Tables of the same ids are packed: a row holds all their weights, then their m, then their v.
@@ -115,8 +115,6 @@ def _compiled(recipe, columns, groups, lazy):
     def caught_up(rows, last, now, drift):
         """Weights, m, v as dense Adam would have them before step `now`."""
         weights, m, v = jnp.split(rows, 3, axis=1)
-        if lazy:
-            return weights, m, v
         missed = (now - last).astype("float32")[:, None]
         moved = (drift[last][:, None] - FADING**missed * drift[now]) * m / (jnp.sqrt(v) + EPSILON)
         return weights - moved, BETA_1**missed * m, BETA_2**missed * v

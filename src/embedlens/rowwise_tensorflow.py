@@ -61,8 +61,8 @@ class Packed:
 class TensorFlowTrainer(Trainer):
     """See `rowwise.Trainer`."""
 
-    def prepare(self, recipe, columns, sizes, drift, lazy):
-        self.sizes, self.drift, self.lazy = tf.constant(sizes), tf.constant(drift), lazy
+    def prepare(self, recipe, columns, sizes, drift):
+        self.sizes, self.drift = tf.constant(sizes), tf.constant(drift)
         self.packed = _packed(self.model.trainable_variables, columns)
         self._compiled = {}  # by the size of a batch: to know it makes the steps faster
         step, ids = tf.TensorSpec((), "int32"), tf.TensorSpec((None, 2), "int32")
@@ -163,8 +163,6 @@ class TensorFlowTrainer(Trainer):
     def _caught_up(self, rows, last, now):
         """Weights, m, v as dense Adam would have them before step `now`."""
         weights, m, v = tf.split(rows, 3, 1)
-        if self.lazy:
-            return weights, m, v
         missed = tf.cast(now - last, "float32")[:, None]
         step, first, second = tf.split(tf.pow([FADING, BETA_1, BETA_2], missed), 3, 1)
         drift = tf.gather(self.drift, last)[:, None] - step * tf.gather(self.drift, now)

@@ -51,7 +51,6 @@ def train(
     inputs=data.inputs,
     callbacks=(),
     progress=False,
-    lazy=False,
     **changes,
 ):
     """Make a model and train it by Adam on the mean squared error.
@@ -81,9 +80,6 @@ def train(
         Not for row-wise training.
     progress : bool, default False
         Show a bar for each long epoch of row-wise training.
-    lazy : bool, default False
-        In row-wise training: leave rows where they are while they are not looked up,
-        momentum included. A different method, see chapter 7.
     **changes
         Fields of `recipes.Training` that differ from the recipe's.
 
@@ -131,7 +127,7 @@ def train(
         )
     _build(model, train_ratings, inputs)
     trainer = _row_wise_trainer()(
-        recipe, model, tables(model), train_ratings, settings, rate, lazy, progress
+        recipe, model, tables(model), train_ratings, settings, rate, progress
     )
     history = _epochs(
         trainer.one_epoch, trainer.predict, len(train_ratings), valid_ratings, seed, settings

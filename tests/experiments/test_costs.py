@@ -97,13 +97,6 @@ def test_stored_costs_are_complete(stored):
         assert all(0.8 < value < 1.05 for value in row["rmse"])
         assert row["dense"] > 0
         assert row["row_wise"] > 0
-    for adam in ("exact", "lazy"):
-        curves = np.array(stored["lazy"][adam]["valid_rmse"])
-        epochs = costs.SETTINGS["recipe"]["epochs"]
-        assert curves.shape == (len(costs.SETTINGS["lazy_seeds"]), epochs)
-    assert [(row["batch_size"], row["hosts"]) for row in stored["hosts"]] == [
-        (size, n) for size in costs.SETTINGS["host_batch_sizes"] for n in (1, 2)
-    ]
     assert set(stored["profile"]) >= {"nothing", "gradients", "update", "validation", "fit", "fast"}
 
 
@@ -150,28 +143,40 @@ def test_a_batch_size_is_trained_at_the_rate_that_goes_with_it(trained):
     assert all(call["epochs"] == 1 + costs.SETTINGS["repeats"] for call in timed)
 
 
-@pytest.mark.parametrize("adam", ["exact", "lazy"])
-def test_lazy_and_exact_curves_have_all_epochs(trained, adam):
-    found = costs.lazy(adam)
-    assert found == {"valid_rmse": [[2.0, 1.0, 3.0, 4.0]] * 5, "seconds": 2.0}
-    assert all(call["way"] == "rowwise" for call in trained)
-    assert all(call["lazy"] == (adam == "lazy") for call in trained)
-    assert all(call["patience"] is None for call in trained if call["held"] is not None)
-    assert len(trained) == 6
+def test_vectors_of_a_length_are_trained_with_the_posts_dropout_or_none(trained):
+    assert costs.by_dim("rowwise", 8) == {"seconds": 2.0}
+    costs.by_dim("plain", 8, dropout=False)
+    posts, without = trained
+    assert posts["recipe"] == costs.BIAS.with_options(dim=8)
+    none = {"user_dropout": 0.0, "movie_dropout": 0.0}
+    assert without["recipe"] == costs.BIAS.with_options(dim=8, **none)
+    assert (posts["way"], without["way"]) == ("rowwise", "plain")
+
+
+def test_seconds_with_and_without_dropout_are_told_apart(stored):
+    runs = experiments.load(STORED)["runs"]
+    for backend in ("tensorflow", "jax"):
+        own = [run for run in runs if run["what"] == backend]
+        without = [run["seconds"] for run in own if run.get("dropout") is False]
+        assert without == [stored["without_dropout"][backend]]
+        for run in own:
+            if "dropout" not in run:
+                assert stored["by_dim"][backend, run["way"], run["dim"]] == run["seconds"]
+    assert len(stored["by_dim"]) == 8
 
 
 def test_each_part_is_measured_on_its_backend_in_its_own_process(monkeypatch):
     def in_own_process(function, *arguments, **environment):
         return {"asked": function(*arguments), **environment}
 
-    def on_hosts(batch_size, hosts):
-        return {"batch_size": batch_size, "hosts": hosts}
+    def by_dim(way, dim):
+        return {"way": way, "dim": dim}
 
     monkeypatch.setattr(costs.runner, "in_own_process", in_own_process)
     monkeypatch.setitem(costs.FUNCTIONS, "profile", (dict, "tensorflow"))
-    monkeypatch.setitem(costs.FUNCTIONS, "hosts", (on_hosts, "jax"))
+    monkeypatch.setitem(costs.FUNCTIONS, "jax", (by_dim, "jax"))
     assert costs.measure("profile") == {"asked": {}, "KERAS_BACKEND": "tensorflow"}
-    assert costs.measure("hosts", hosts=2, batch_size=32) == {
-        "asked": {"batch_size": 32, "hosts": 2},
+    assert costs.measure("jax", dim=1, way="plain") == {
+        "asked": {"way": "plain", "dim": 1},
         "KERAS_BACKEND": "jax",
     }

@@ -5,10 +5,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from embedlens import data, training
+from embedlens import data, recipes, training
 from embedlens.experiments import growth, runner
 from embedlens.movielens import synthetic
-from embedlens.recipes import BIAS, TUNED
+from embedlens.recipes import BIAS, FEEDBACK, TUNED
 
 
 def measurement(way="row_wise", size=100_000, seconds=1.0, **others):
@@ -44,13 +44,13 @@ def test_growth_is_compared_with_linear_from_the_smallest_size_of_each_way(tmp_p
     runs = [
         measurement("row_wise", 1_000_000, 12.0),
         measurement("row_wise", 100_000, 1.0),
-        measurement("fast", 1_000_000, 50.0),
-        measurement("fast", 10_000_000, 5_000.0, n_train=5_000_000),
+        measurement("tuned", 1_000_000, 50.0),
+        measurement("tuned", 10_000_000, 5_000.0, n_train=5_000_000),
     ]
     times = growth.times_linear(growth.runs(stored(tmp_path / "growth.json", runs)))
     assert list(times.index) == [100_000, 1_000_000, 10_000_000]
     np.testing.assert_allclose(times["row_wise"], [1, 1.2, np.nan])
-    np.testing.assert_allclose(times["fast"], [np.nan, 1, 20])
+    np.testing.assert_allclose(times["tuned"], [np.nan, 1, 20])
 
 
 def test_figure_shows_every_measurement_and_hollow_what_is_extrapolated(tmp_path):
@@ -127,10 +127,26 @@ def test_every_way_trains_as_its_recipe_says(few_ratings, monkeypatch):
     row_wise = {"progress", "patience"}
     assert seen == {
         "literal": (BIAS, "plain", 1, {"callbacks"}),
-        "fast": (BIAS, "compiled", 1, {"callbacks"}),
+        "row_wise_tensorflow": (BIAS, "rowwise", 2, row_wise),
         "row_wise": (BIAS, "rowwise", 2, row_wise),
         "tuned": (TUNED, "rowwise", 2, row_wise),
+        "feedback": (FEEDBACK, "compiled", 2, row_wise),
     }
+
+
+def test_feedback_is_carried_over_to_the_size(few_ratings, monkeypatch):
+    monkeypatch.setattr(recipes, "FOUND_ON", 990)
+    monkeypatch.setattr(growth, "LONG", 1)
+    trained = []
+
+    def train(recipe, *given, **options):
+        trained.append(recipe.training.batch_size)
+        return None, {"seconds": pd.Series([9.0, 1.0])}
+
+    monkeypatch.setattr(training, "train", train)
+    found = growth.time_epoch("feedback", few_ratings, 1)
+    assert trained == [-(-FEEDBACK.training.batch_size * 4_000 // 990)]
+    assert found["steps"] == 1
 
 
 def test_row_wise_way_runs_in_a_process_of_its_own_on_jax(monkeypatch):
@@ -183,6 +199,8 @@ def test_stored_growth_is_complete_and_meets_its_targets():
     runs = growth.runs(STORED)
     assert runs[["way", "size", "budget"]].to_dict("records") == growth.GROWTH.parts
     assert growth.times_linear(runs)["tuned"].max() <= 1.3
+    assert growth.times_linear(runs).loc[:10_000_000, "feedback"].max() <= 1.3
+    assert runs.query("way == 'feedback' and size <= 10_000_000")["peak_gb"].max() < 12
     largest = runs[runs["size"] == 25_000_000].set_index("way")
     for way in ("row_wise", "tuned"):
         assert not largest.loc[way, "extrapolated"]

@@ -1,16 +1,10 @@
-"""What a step costs and where its time goes, batch sizes, lazy updates: for chapter 7.
+"""What a step costs and where its time goes, batch sizes: for chapter 7.
 
 Seconds are medians over repetitions, each way in turn, so that a slow minute meets all ways
 alike.
 """
 
 from functools import partial
-import json
-from pathlib import Path
-import socket
-import subprocess
-import sys
-import tempfile
 import time
 
 import keras
@@ -27,11 +21,12 @@ SETTINGS = {
     "repeats": 5,
     "batch_sizes": [32, 64, 128, 256, 512, 1024, 2048],
     "seeds": [0, 1, 2],
-    "lazy_seeds": [0, 1, 2, 3, 4],
-    "host_batch_sizes": [32, 1024],
+    "dims": [1, 64],
 }
 # Adam reads weight, two moments and gradient of each parameter, and writes the first three.
 BYTES_PER_PARAMETER = 7 * 4
+# To catch up a weight and its moments, 8; prediction, dropout and gradient, 8; Adam, 12.
+OPERATIONS_PER_PARAMETER = 28
 
 
 def measure(what, **given):
@@ -39,10 +34,10 @@ def measure(what, **given):
 
     Parameters
     ----------
-    what : {"profile", "limits", "batch_sizes", "lazy", "hosts"}
+    what : str
+        Key of `FUNCTIONS`.
     **given
-        Arguments of the function behind it: see `profile`, `limits`, `at_batch_size`, `lazy`
-        and `on_hosts`.
+        Arguments of the function behind it.
 
     Returns
     -------
@@ -74,6 +69,35 @@ def bandwidth(n_floats, seconds=0.5):
         add(a, b).block_until_ready()
         fastest = min(fastest, time.perf_counter() - started)
     return 3 * 4 * n_floats / fastest
+
+
+def operations_per_second(seconds=0.5):
+    """Measure additions and multiplications of float32 a second, on 4,096 numbers.
+
+    Sixteen times ``a * 0.999 + 0.001``, compiled into one loop over the numbers.
+
+    Returns
+    -------
+    float
+        The best of all calls within `seconds`.
+    """
+    import jax
+
+    rounds, steps, size = 1000, 16, 4096
+
+    def step(_, a):
+        for _ in range(steps):
+            a = a * 0.999 + 0.001
+        return a
+
+    repeat = jax.jit(lambda a: jax.lax.fori_loop(0, rounds, step, a))
+    a = repeat(jax.numpy.ones(size)).block_until_ready()
+    fastest, end = np.inf, time.perf_counter() + seconds
+    while time.perf_counter() < end:
+        started = time.perf_counter()
+        repeat(a).block_until_ready()
+        fastest = min(fastest, time.perf_counter() - started)
+    return 2 * steps * rounds * size / fastest
 
 
 class Part(DotWithBias):
@@ -182,39 +206,22 @@ def at_batch_size(batch_size):
     }
 
 
-def lazy(adam):
-    """Train with lazy Adam, or with dense Adam's exact result: RMSE per seed, seconds.
-
-    Parameters
-    ----------
-    adam : {"exact", "lazy"}
-
-    Returns
-    -------
-    dict
-        valid_rmse: curve of 10 epochs per seed, in stars; seconds of an epoch.
-    """
-    is_lazy = {"exact": False, "lazy": True}[adam]
-    curves = [_train(s, patience=None, lazy=is_lazy) for s in SETTINGS["lazy_seeds"]]
-    return {
-        "valid_rmse": [history["valid_rmse"].to_list() for history in curves],
-        "seconds": _seconds("rowwise", lazy=is_lazy),
-    }
-
-
 def limits():
-    """Work out what the update of one step must cost at least: bytes over bandwidth.
+    """Say what the update of one step asks for, and what this machine gives: a guide, no bound.
 
     Returns
     -------
     dict
-        parameters (count); bytes of a step, dense and row-wise; bandwidth in bytes per
-        second through arrays as large as the model, and larger than any cache.
+        parameters (count); bytes of a step, dense and row-wise; operations of a row-wise step;
+        bandwidth in bytes per second through arrays as large as the model, and larger than any
+        cache; operations per second of this machine, on arrays that lie in its cache.
     """
     n_users, n_movies = data.count_users_and_movies(data.prepared())
     parameters = (n_users + 1 + n_movies + 1) * (64 + 1)
     looked_up = 32 * 2 * (64 + 1)  # a user row and a movie row per rating, at most
     return {
+        "row_wise_operations": looked_up * OPERATIONS_PER_PARAMETER,
+        "operations_per_second": operations_per_second(),
         "parameters": parameters,
         "dense_bytes": parameters * BYTES_PER_PARAMETER,
         "row_wise_bytes": looked_up * BYTES_PER_PARAMETER,
@@ -223,56 +230,48 @@ def limits():
     }
 
 
-def on_hosts(batch_size, hosts):
-    """Train by `distributed` on so many local processes: seconds of the second epoch.
+def by_dim(way, dim, dropout=True):
+    """Time an epoch of the bias model with vectors of this length, with or without dropout.
 
-    Two processes share the cores of this machine, so this shows what talking costs, not
-    what a second machine would bring.
+    With a length of 1 hardly any arithmetic is left: that epoch is what its steps cost anyway.
 
     Parameters
     ----------
-    batch_size : int
-        Of all hosts together.
-    hosts : int
+    way : {"plain", "rowwise"}
+        As in `training.train`.
+    dim : int
+    dropout : bool, default True
+        The post's, or none.
 
     Returns
     -------
     dict
         seconds.
     """
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{free.getsockname()[1]}"
-    with tempfile.TemporaryDirectory() as folder:
-        history = Path(folder) / "history.json"
-        command = [sys.executable, "-m", "embedlens", "distribute", "--address", address]
-        command += ["--hosts", str(hosts), "--batch-size", str(batch_size)]
-        command += ["--output", str(history)]
-        running = [
-            subprocess.Popen([*command, "--host", str(host)], stdout=subprocess.DEVNULL)
-            for host in range(hosts)
-        ]
-        if any([process.wait() for process in running]):
-            raise RuntimeError(f"{' '.join(command)} failed; it says why above")
-        return {"seconds": json.loads(history.read_text())["epochs"][-1]["seconds"]}
+    without = {} if dropout else {"user_dropout": 0.0, "movie_dropout": 0.0}
+    return {"seconds": _seconds(way, BIAS.with_options(dim=dim, **without))}
 
 
 FUNCTIONS = {
     "profile": (profile, "tensorflow"),
     "limits": (limits, "jax"),
     "batch_sizes": (at_batch_size, "jax"),
-    "lazy": (lazy, "jax"),
-    "hosts": (on_hosts, "jax"),
+    "tensorflow": (by_dim, "tensorflow"),
+    "jax": (by_dim, "jax"),
 }
 PARTS = [
     {"what": "profile"},
     {"what": "limits"},
     *({"what": "batch_sizes", "batch_size": size} for size in SETTINGS["batch_sizes"]),
-    *({"what": "lazy", "adam": adam} for adam in ("exact", "lazy")),
     *(
-        {"what": "hosts", "batch_size": size, "hosts": hosts}
-        for size in SETTINGS["host_batch_sizes"]
-        for hosts in (1, 2)
+        {"what": backend, "way": way, "dim": dim}
+        for way in ("plain", "rowwise")
+        for dim in SETTINGS["dims"]
+        for backend in ("tensorflow", "jax")
+    ),
+    *(
+        {"what": backend, "way": "rowwise", "dim": 64, "dropout": False}
+        for backend in ("tensorflow", "jax")
     ),
 ]
 COSTS = runner.Experiment("costs", SETTINGS, PARTS, measure, jobs=1)
@@ -288,8 +287,9 @@ def by_part(path):
     Returns
     -------
     dict
-        ``profile``, ``limits``: as from the functions; ``batch_sizes``, ``hosts``: a list of
-        dict, arguments included; ``lazy``: a dict for each value of `adam`.
+        ``profile``, ``limits``: as from the functions; ``batch_sizes``: a list of
+        dict, arguments included; ``by_dim``: seconds by backend, way and length of the vectors;
+        ``without_dropout``: seconds of row-wise training at the post's length, by backend.
 
     Raises
     ------
@@ -303,8 +303,16 @@ def by_part(path):
         "profile": parts["profile"][0],
         "limits": parts["limits"][0],
         "batch_sizes": parts["batch_sizes"],
-        "lazy": {run.pop("adam"): run for run in parts["lazy"]},
-        "hosts": parts["hosts"],
+        "by_dim": {
+            (backend, run["way"], run["dim"]): run["seconds"]
+            for backend in ("tensorflow", "jax")
+            for run in parts[backend]
+            if run.get("dropout", True)
+        },
+        "without_dropout": {
+            backend: next(r["seconds"] for r in parts[backend] if not r.get("dropout", True))
+            for backend in ("tensorflow", "jax")
+        },
     }
 
 
@@ -319,13 +327,13 @@ def _train(seed, **options):
     return training.train(BIAS, sizes, *parts, seed, way="rowwise", **options)[1]
 
 
-def _seconds(way, **options):
+def _seconds(way, recipe=BIAS, **options):
     """Median seconds of an epoch on the training part of split 0; the first compiles."""
     ratings = data.prepared()
     sizes = data.count_users_and_movies(ratings)
     train, _ = data.train_valid_split(ratings, 0)
     epochs = 1 + SETTINGS["repeats"]
-    _, history = training.train(BIAS, sizes, train, None, 0, way=way, epochs=epochs, **options)
+    _, history = training.train(recipe, sizes, train, None, 0, way=way, epochs=epochs, **options)
     return float(history["seconds"].iloc[1:].median())
 
 

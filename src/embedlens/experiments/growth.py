@@ -4,7 +4,7 @@ Each way of training runs on each number of made-up ratings, in a process of its
 """
 
 import atexit
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 import shutil
@@ -16,11 +16,11 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from embedlens import data, training
+from embedlens import data, recipes, training
 from embedlens.experiments import runner
 from embedlens.experiments.bench.peers import peak_memory
 from embedlens.movielens import synthetic
-from embedlens.recipes import BIAS, TUNED, Recipe
+from embedlens.recipes import BIAS, FEEDBACK, TUNED, Recipe
 
 SIZES = [100_000, 1_000_000, 10_000_000, 25_000_000]
 SETTINGS = {"seed": 0, "valid_share": 0.01, "most_valid": 20_000}
@@ -41,19 +41,23 @@ class Way:
     recipe : recipes.Recipe
     training : str
         As `training.train` calls it.
+    carried : bool, default False
+        Carry the recipe over to the size of the ratings (`recipes.for_size`).
     """
 
     label: str
     backend: str
     recipe: Recipe
     training: str
+    carried: bool = False
 
 
 WAYS = {
     "literal": Way("plain fit, as in the post", "tensorflow", BIAS, "plain"),
-    "fast": Way("fit with XLA, 100 steps per call", "tensorflow", BIAS, "compiled"),
-    "row_wise": Way("row-wise, batches of 32", "jax", BIAS, "rowwise"),
-    "tuned": Way("row-wise, tuned setting, batches of 1,024", "jax", TUNED, "rowwise"),
+    "row_wise_tensorflow": Way("row-wise, TensorFlow", "tensorflow", BIAS, "rowwise"),
+    "row_wise": Way("row-wise, JAX", "jax", BIAS, "rowwise"),
+    "tuned": Way("row-wise, tuned, batches of 1,024, JAX", "jax", TUNED, "rowwise"),
+    "feedback": Way("feedback both ways, growing batches, JAX", "jax", FEEDBACK, "compiled", True),
 }
 
 
@@ -100,10 +104,12 @@ def time_epoch(way, ratings, budget):
     idle, chosen = peak_memory(), WAYS[way]
     ratings = pd.read_pickle(ratings)
     sizes = data.count_users_and_movies(ratings)
+    if chosen.carried:
+        chosen = replace(chosen, recipe=recipes.for_size(chosen.recipe, sizes, len(ratings)))
     n_valid = min(SETTINGS["most_valid"], int(SETTINGS["valid_share"] * len(ratings)))
     parts = data.train_valid_split(ratings, SETTINGS["seed"], 1 - n_valid / len(ratings))
     del ratings
-    time_it = _time_row_wise if chosen.training == "rowwise" else _time_fit
+    time_it = _time_fit if chosen.training == "plain" else _time_epochs
     found = time_it(chosen, sizes, parts, budget)
     return {
         "n_users": sizes[0],
@@ -198,8 +204,8 @@ def draw(runs, ax=None):
         ax.plot(sizes, guide, ":", color="0.5", zorder=1)
         place = {"xytext": (6, 0), "textcoords": "offset points", "va": "center"}
         ax.annotate(f"slope {slope}", (sizes[1], guide[1]), **place)
-    colors = figures.POST, figures.OTHER, figures.OURS, "C3"
-    for (name, way), color, marker in zip(WAYS.items(), colors, "sDo^", strict=True):
+    colors = figures.POST, figures.OTHER, figures.OURS, "C3", "C4"
+    for (name, way), color, marker in zip(WAYS.items(), colors, "sDo^v", strict=True):
         some = runs[runs["way"] == name].sort_values("size")
         ax.plot(some["size"], some["seconds"], color=color, marker=marker, label=way.label)
         guessed = some[some["extrapolated"]]
@@ -253,10 +259,11 @@ def _time_fit(way, sizes, parts, budget):
     return clock.found()
 
 
-def _time_row_wise(way, sizes, parts, budget):
+def _time_epochs(way, sizes, parts, budget):
     """Whole epochs, with validation, after a first that compiles; several if they are short."""
     epochs = 2 + LONG // len(parts[0])
-    options = {"way": way.training, "progress": True, "epochs": epochs, "patience": None}
+    options = {"way": way.training, "epochs": epochs, "patience": None}
+    options["progress"] = way.training == "rowwise"
     _, history = training.train(way.recipe, sizes, *parts, SETTINGS["seed"], **options)
     steps = _steps(way, parts)
     return {
