@@ -36,7 +36,7 @@ WITH_DROPOUT = {
 
 def small_ratings():
     """A few hundred ratings; the last batch is not whole."""
-    return synthetic.generate(990, seed=3, n_users=40, n_movies=60)[0]
+    return synthetic.generate(950, seed=3, n_users=40, n_movies=60)[0]
 
 
 def small(name):
