@@ -11,25 +11,21 @@ function embedLensEngine() {
   const BETA_2 = 0.999;
   const EPSILON = 1e-7;
   const FADING = BETA_1 / Math.sqrt(BETA_2); // of the drift, in a step without gradient
-  const LONG = 4000; // steps after which the drift is less than float32 can hold
+  const HORIZON = 400; // FADING ** 400 is below 1e-18
 
   /* Random numbers by the generator sfc32: the same seed gives the same numbers everywhere. */
   function generator(seed) {
-    let a = seed | 0;
-    let b = 0x9e3779b9 | 0;
-    let c = 0x243f6a88 | 0;
-    let d = 1;
+    const s = Int32Array.of(seed, 0x9e3779b9, 0x243f6a88, 1); // sums wrap around at 32 bits
     function bits() {
-      const t = (((a + b) | 0) + d) | 0;
-      d = (d + 1) | 0;
-      a = b ^ (b >>> 9);
-      b = (c + (c << 3)) | 0;
-      c = (c << 21) | (c >>> 11);
-      c = (c + t) | 0;
-      return t >>> 0;
+      const sum = (s[0] + s[1] + s[3]) | 0;
+      s[3] += 1;
+      s[0] = s[1] ^ (s[1] >>> 9);
+      s[1] = s[2] + (s[2] << 3);
+      s[2] = ((s[2] << 21) | (s[2] >>> 11)) + sum;
+      return sum >>> 0;
     }
     for (let i = 0; i < 15; i++) bits(); // seeds that are alike go different ways
-    const uniform = () => bits() / 4294967296;
+    const uniform = () => bits() / 2 ** 32;
     const below = (n) => Math.floor(uniform() * n);
     return { bits, uniform, below };
   }
@@ -72,7 +68,7 @@ function embedLensEngine() {
     return { ...ratings, nUsers: counts.length, nMovies: ratings.movies.reduce((a, b) => Math.max(a, b), 0) };
   }
 
-  /* One rating in five validates: rows of both parts, and which of the latter are of cold movies. */
+  /* One rating in five validates. Gives the rows of both parts. */
   function split(ratings, seed, share = 0.8) {
     const rows = shuffle(Int32Array.from(ratings.users, (_, row) => row), generator(seed));
     const train = rows.slice(0, Math.floor(share * rows.length));
@@ -82,7 +78,7 @@ function embedLensEngine() {
 
   /* Adam's size of each step, and the drift that is still to come for a weight left after it. */
   function series(steps, rate) {
-    const sizes = Float64Array.from({ length: steps + LONG }, (_, step) => {
+    const sizes = Float64Array.from({ length: steps + HORIZON }, (_, step) => {
       const t = step + 1;
       return (rate * Math.sqrt(1 - BETA_2 ** t)) / (1 - BETA_1 ** t);
     });
@@ -113,7 +109,6 @@ function embedLensEngine() {
     const moved = drift[side.last[row]] - fading[missed] * drift[now];
     const { weights, m, v, width } = side;
     for (let i = row * width; i < (row + 1) * width; i++) {
-      if (m[i] === 0 && v[i] === 0) continue;
       weights[i] -= (moved * m[i]) / (Math.sqrt(v[i]) + EPSILON);
       m[i] *= first[missed];
       v[i] *= second[missed];
@@ -151,8 +146,8 @@ function embedLensEngine() {
     const movies = table(ratings.nMovies + 1, width, weights("movies", ratings.nMovies + 1));
     const perEpoch = Math.ceil(parts.train.length / batch);
     const known = series(perEpoch * epochs, rate);
-    const keepUser = new Float64Array(dim);
-    const keepMovie = new Float64Array(dim);
+    const hasDropout = userDropout > 0 || movieDropout > 0;
+    const kept = new Float64Array(dim).fill(1); // factor of each product of a user's and a movie's number
     let order = Int32Array.from(parts.train);
     let step = 0;
 
@@ -173,21 +168,34 @@ function embedLensEngine() {
       side.gradient.fill(0, row * width, (row + 1) * width);
     }
 
+    /* A row that the batch looked up more than once is moved once, by the sum of its gradients. */
+    function learnt(side, row) {
+      if (side.last[row] === step) adam(side, row, step, known.sizes[step]);
+    }
+
+    /* Silence numbers of the user and of the movie; what is left grows, so that the mean stays. Half of
+       the random bits are for either. */
+    function dropOut() {
+      const larger = 1 / ((1 - userDropout) * (1 - movieDropout));
+      for (let k = 0; k < dim; k++) {
+        const bits = random.bits();
+        const isLeft = (bits & 65535) >= 65536 * userDropout && bits >>> 16 >= 65536 * movieDropout;
+        kept[k] = isLeft ? larger : 0;
+      }
+    }
+
     /* Add what one rating of a batch of `n` says to the gradients of its two rows. */
     function learn(row, n) {
       const u = ratings.users[row] * width;
       const m = ratings.movies[row] * width;
       let sum = hasBias ? users.weights[u + dim] + movies.weights[m + dim] : 0;
-      for (let k = 0; k < dim; k++) {
-        keepUser[k] = userDropout && random.uniform() < userDropout ? 0 : 1 / (1 - userDropout);
-        keepMovie[k] = movieDropout && random.uniform() < movieDropout ? 0 : 1 / (1 - movieDropout);
-        sum += users.weights[u + k] * movies.weights[m + k] * keepUser[k] * keepMovie[k];
-      }
+      if (hasDropout) dropOut();
+      for (let k = 0; k < dim; k++) sum += users.weights[u + k] * movies.weights[m + k] * kept[k];
       const prediction = predicted(sum);
       let slope = (2 * (prediction - ratings.stars[row])) / n;
       if (hasBias) slope *= ((prediction - 0.5) * (5 - prediction)) / 4.5;
       for (let k = 0; k < dim; k++) {
-        const both = slope * keepUser[k] * keepMovie[k];
+        const both = slope * kept[k];
         users.gradient[u + k] += both * movies.weights[m + k];
         movies.gradient[m + k] += both * users.weights[u + k];
       }
@@ -208,9 +216,8 @@ function embedLensEngine() {
       }
       for (const row of rows) learn(row, rows.length);
       for (const row of rows) {
-        for (const [side, id] of [[users, ratings.users[row]], [movies, ratings.movies[row]]]) {
-          if (side.last[id] === step) adam(side, id, step, known.sizes[step]);
-        }
+        learnt(users, ratings.users[row]);
+        learnt(movies, ratings.movies[row]);
       }
       step += 1;
       if (place < perEpoch - 1) return false;
@@ -251,6 +258,17 @@ function embedLensEngine() {
     for (const row of train) seen[ratings.movies[row]] = 1;
     const isSeen = (row) => seen[ratings.movies[row]] === 1;
     return { train, valid, seen: valid.filter(isSeen), cold: valid.filter((row) => !isSeen(row)) };
+  }
+
+  /* Epoch after which Keras' early stopping ends training: `patience` epochs without a lower error.
+     Null if it goes on; patience 0 never stops. */
+  function stoppedAfter(errors, patience) {
+    let best = 0;
+    for (let epoch = 0; epoch < errors.length; epoch++) {
+      if (errors[epoch] < errors[best]) best = epoch;
+      if (patience && epoch - best >= patience) return epoch + 1;
+    }
+    return null;
   }
 
   /* Scores of all rows on the first principal component, without centring, by power iteration. */
@@ -297,7 +315,7 @@ function embedLensEngine() {
     return found.map((value) => sign * value);
   }
 
-  return { generator, shuffle, decode, split, trainer, groups, firstComponent, correlation, joined };
+  return { generator, shuffle, decode, split, trainer, groups, stoppedAfter, firstComponent, correlation, joined };
 }
 
 if (typeof module !== "undefined") module.exports = embedLensEngine;

@@ -3,38 +3,44 @@
 "use strict";
 
 window.EmbedLensTrain = (() => {
-  const POST = { dot: 1.08, bias: 0.88, own: 1.13 };
-  const PATIENCE = 2;
-  /* Name, label, kind or range; in this order in the form and in a link. */
+  /* Name, label, and the choices or the range; in this order in the form and in a link. */
   const FIELDS = [
     ["model", "Model", ["dot", "bias"]],
-    ["low", "Initial weights from", [-0.05, 0]],
-    ["high", "to", [0.05, 0.05]],
+    ["low", "Initial weights from", [-1, 0]],
+    ["high", "Initial weights to", [0.001, 1]],
     ["dim", "Dimensions", [2, 64]],
     ["userDropout", "Dropout of users", [0, 0.9]],
     ["movieDropout", "Dropout of movies", [0, 0.9]],
     ["rate", "Learning rate", [0.0001, 0.02]],
     ["batch", "Batch size", [8, 2048]],
     ["epochs", "Epochs", [1, 30]],
+    ["patience", "Stop after epochs without gain (0: never)", [0, 30]],
     ["seed", "Seed", [0, 999999]],
   ];
-  const WHOLE = ["dim", "batch", "epochs", "seed"];
+  const WHOLE = ["dim", "batch", "epochs", "patience", "seed"];
   const BASE = {
     model: "dot", low: 0, high: 0.05, dim: 64, userDropout: 0, movieDropout: 0,
-    rate: 0.001, batch: 32, epochs: 10, seed: 0,
+    rate: 0.001, batch: 32, epochs: 10, patience: 2, seed: 0,
   };
   const BIAS = { ...BASE, model: "bias", low: -0.05, userDropout: 0.3, movieDropout: 0.6 };
+  const LONG = { epochs: 20, patience: 0 };
+  /* Name, settings, what it is, and the RMSE that the post gives. */
   const PRESETS = [
-    ["The post's first model", BASE, "A dot product of two vectors; initial weights between 0 and 0.05.", POST.dot],
-    ["With biases", BIAS, "Biases, dropout and a bounded scale.", POST.bias],
-    ["The post's own layer: only the initializer differs", { ...BASE, low: -0.05 },
-      "The first model again, with initial weights between -0.05 and 0.05.", POST.own],
-    ["Overfit", { ...BIAS, userDropout: 0, movieDropout: 0, epochs: 20 }, "The bias model without dropout, for twenty epochs.", null],
-    ["No training for cold movies", { ...BASE, epochs: 20 },
-      "The first model for twenty epochs: what happens to movies that nobody rates?", null],
-    ["Two dimensions", { ...BIAS, dim: 2, userDropout: 0, movieDropout: 0, epochs: 20 },
-      "The bias model with vectors that can be drawn.", null],
+    ["The post's first model", BASE, "A dot product of two vectors. Initial weights lie between 0 and 0.05.", 1.08],
+    ["With biases", BIAS, "The post's second model: biases, dropout and a bounded scale.", 0.88],
+    ["Own layer: only the initializer differs", { ...BASE, low: -0.05 },
+      "The first model again, but initial weights lie between -0.05 and 0.05, as in the layer that the post writes by hand.", 1.13],
+    ["Overfit", { ...BIAS, ...LONG, userDropout: 0, movieDropout: 0 },
+      "The bias model without dropout, for twenty epochs. The training error falls on; what does the validation error do?"],
+    ["No training for cold movies", { ...BASE, ...LONG },
+      "The first model for twenty epochs. Seen and cold movies part: nothing trains the vector of a movie without a rating."],
+    ["Two dimensions", { ...BIAS, ...LONG, dim: 2, userDropout: 0, movieDropout: 0 },
+      "The bias model with vectors that can be drawn: watch them move."],
   ];
+
+  /* The preset of these settings, whatever the seed; undefined if there is none. */
+  const presetOf = (settings) => PRESETS.find(([, preset]) =>
+    FIELDS.every(([name]) => name === "seed" || preset[name] === settings[name]));
 
   /* Settings of a link such as "#t=model:bias,dim:64", and what was ignored, with the reason. */
   function parseLink(hash) {
@@ -49,43 +55,35 @@ window.EmbedLensTrain = (() => {
     }
     for (const piece of text.split(",").filter((part) => part.trim())) {
       const [name, value, ...more] = piece.trim().split(":");
-      const field = FIELDS.find(([known]) => known === name);
       let reason = "";
-      if (!field || value === undefined || more.length) reason = "no such setting";
+      if (value === undefined || more.length || !FIELDS.some(([known]) => known === name)) reason = "no such setting";
       else if (name in settings) reason = "given before";
-      else reason = wrong(name, name === "model" ? value : Number(value), value);
+      else reason = wrong(name, value);
       if (reason) ignored.push(`${piece.trim().slice(0, 30)} (${reason})`);
-      else settings[name] = name === "model" ? value : Number(value);
+      else settings[name] = valueOf(name, value);
     }
     return { settings: { ...BASE, ...settings }, ignored };
   }
 
-  /* Why a value does not do for a setting; empty if it does. */
-  function wrong(name, value, text = String(value)) {
-    const range = FIELDS.find(([known]) => known === name)[2];
-    if (name === "model") return range.includes(value) ? "" : "dot or bias";
+  const valueOf = (name, text) => (name === "model" ? text : Number(text));
+
+  /* Why a text does not do for a setting; empty if it does. */
+  function wrong(name, text) {
+    const [, , range] = FIELDS.find(([known]) => known === name);
+    if (name === "model") return range.includes(text) ? "" : "dot or bias";
     const [least, most] = range;
+    const value = Number(text);
     if (text.trim() === "" || !Number.isFinite(value)) return "not a number";
-    if (value < least || value > most) return least === most ? `only ${least}` : `${least} to ${most}`;
+    if (value < least || value > most) return `${least} to ${most}`;
     return WHOLE.includes(name) && !Number.isInteger(value) ? "a whole number" : "";
   }
 
   const formatLink = (settings) => "#t=" + FIELDS.map(([name]) => `${name}:${settings[name]}`).join(",");
 
-  /* Epoch after which Keras' early stopping ends training: no gain for so many epochs. */
-  function stoppedAfter(errors) {
-    let best = 0;
-    for (let epoch = 0; epoch < errors.length; epoch++) {
-      if (errors[epoch] < errors[best]) best = epoch;
-      if (epoch - best >= PATIENCE) return epoch + 1;
-    }
-    return null;
-  }
-
   /* What runs in the worker: trains in short turns, so that it hears "pause", and tells what it has. */
   function work(engine) {
     const TURN = 80; // milliseconds
-    let ratings, parts, trainer, settings, known;
+    let ratings, known, parts, trainer, settings, errors, done;
     let running = false;
     let run = 0; // tells the page what belongs to settings that it has left
     let chain = 0; // of turns; an older one ends
@@ -94,52 +92,49 @@ window.EmbedLensTrain = (() => {
       ({ settings, run } = message);
       parts = engine.groups(ratings, engine.split(ratings, settings.seed));
       trainer = engine.trainer(ratings, parts, settings);
-      running = false;
+      errors = [];
+      running = done = false;
       tell("ready");
     }
 
     function tell(type, more = {}) {
-      const first = trainer.movies.slice(trainer.width, 21 * trainer.width);
-      const plane = settings.dim === 2 ? known.ids.map((id) => [...trainer.movies.slice(id * trainer.width, id * trainer.width + 2)]) : null;
-      const { width, dim, perEpoch } = trainer;
-      postMessage({ type, run, first, plane, width, dim, perEpoch, batches: trainer.batches(), ...more });
+      const { width, dim, perEpoch, movies } = trainer;
+      const vector = (row) => movies.slice(row * width, row * width + dim);
+      const rows = dim === 2 ? known : Array.from({ length: 20 }, (_, i) => i + 1);
+      const counts = { valid: parts.valid.length, cold: parts.cold.length };
+      postMessage({ type, run, vectors: rows.map(vector), perEpoch, counts, batches: trainer.batches(), done, ...more });
     }
 
-    function endOfEpoch() {
-      const errors = {};
-      for (const name of ["train", "valid", "seen", "cold"]) errors[name] = trainer.rmse(parts[name]);
-      const scores = engine.firstComponent(trainer.movies, trainer.width, trainer.dim);
-      tell("epoch", { errors, scores, done: trainer.done() });
+    function oneBatch() {
+      if (!trainer.oneBatch()) return;
+      const found = {};
+      for (const name of ["train", "valid", "seen", "cold"]) found[name] = trainer.rmse(parts[name]);
+      errors.push(found);
+      const stop = engine.stoppedAfter(errors.map(({ valid }) => valid), settings.patience);
+      done = trainer.done() || stop !== null;
+      tell("epoch", { errors, scores: engine.firstComponent(trainer.movies, trainer.width, trainer.dim) });
     }
 
     function turn(own) {
-      if (!running || own !== chain || trainer.done()) return;
       const started = performance.now();
-      while (performance.now() - started < TURN) {
-        if (!trainer.oneBatch()) continue;
-        endOfEpoch();
-        if (trainer.done()) {
-          running = false;
-          return;
-        }
-      }
+      while (running && own === chain && !done && performance.now() - started < TURN) oneBatch();
+      if (!running || own !== chain || done) return;
       tell("progress");
       setTimeout(turn, 0, own);
     }
 
     self.onmessage = ({ data }) => {
-      if (data.type === "load") {
-        ratings = engine.decode(data.packed);
-        known = data.known;
-        postMessage({ type: "loaded", ratings });
-      } else if (data.type === "reset") restart(data);
-      else if (data.type === "pause") running = false;
-      else if (data.type === "go" && !running) {
+      if (data.type === "load") ({ ratings, known } = data);
+      else if (data.type === "reset") restart(data);
+      else if (data.type === "pause") {
+        running = false;
+        tell("progress");
+      } else if (data.type === "go") {
         running = true;
         turn(++chain);
-      } else if (data.type === "step" && !trainer.done()) {
-        if (trainer.oneBatch()) endOfEpoch();
-        else tell("progress");
+      } else if (data.type === "step" && !done) {
+        oneBatch();
+        tell("progress");
       }
     };
   }
@@ -151,28 +146,39 @@ window.EmbedLensTrain = (() => {
     return new Worker(address);
   }
 
-  return { FIELDS, PRESETS, BASE, parseLink, wrong, formatLink, stoppedAfter, startWorker };
+  return { FIELDS, PRESETS, BASE, presetOf, parseLink, valueOf, wrong, formatLink, startWorker };
 })();
 
 document.addEventListener("DOMContentLoaded", () => {
   const app = document.getElementById("train-app");
   const data = window.EMBEDLENS_RATINGS;
   if (!app || !data || !window.Worker) return;
-  const { FIELDS, PRESETS, parseLink, wrong, formatLink, stoppedAfter, startWorker } = window.EmbedLensTrain;
+  const { FIELDS, PRESETS, presetOf, parseLink, valueOf, wrong, formatLink, startWorker } = window.EmbedLensTrain;
   const { element } = window.EmbedLensMovies;
-  const { joined, correlation } = embedLensEngine();
+  const { decode, joined, correlation } = embedLensEngine();
   const part = (name) => document.getElementById(`train-${name}`);
-  const COLOURS = { train: "#029e73", valid: "#949494", seen: "#0173b2", cold: "#de8f05" };
-  const NAMES = { train: "training", valid: "validation", seen: "seen movies", cold: "cold movies" };
+  const BLUE = "#0173b2";
+  const ORANGE = "#de8f05";
+  /* Colour (null: that of the text) and dashes of each curve; the legend is in train.css. */
+  const CURVES = { train: ["#029e73", [7, 4]], valid: [null, []], seen: [BLUE, [2, 3]], cold: [ORANGE, []] };
+  const NAMED = 6; // of the most rated movies, at two dimensions
   const still = matchMedia("(prefers-reduced-motion: reduce)");
-  const known = data.known;
-  let worker, settings, told, means;
+  const known = data.known; // movies with more than 20 ratings
+  const ratings = decode(data.packed);
+  const starsOf = known.ids.map(() => []);
+  const placeOf = new Map(known.ids.map((id, i) => [id, i]));
+  ratings.movies.forEach((id, row) => starsOf[placeOf.get(id)]?.push(ratings.stars[row]));
+  const means = starsOf.map((stars) => stars.reduce((sum, x) => sum + x, 0) / stars.length);
+  const named = [...means.keys()].sort((a, b) => starsOf[b].length - starsOf[a].length).slice(0, NAMED);
+  const worker = startWorker();
+  let settings, told;
   let errors = [];
   let scores = null;
   let running = false;
   let run = 0;
-  let started = 0;
-  let batchesBefore = 0;
+  let started = 0; // time, and batches trained by then: for the time that is left
+  let before = 0;
+  let drawnFor = 0; // width of the page
 
   /* ---- settings ---- */
 
@@ -185,25 +191,33 @@ document.addEventListener("DOMContentLoaded", () => {
       control.addEventListener("change", readFields);
       return element("label", { attributes: { for: `train-${name}` } }, label, control);
     }));
-    part("preset").replaceChildren(...PRESETS.map(([name], i) => new Option(name, i)), new Option("my own settings", ""));
+    part("preset").replaceChildren(...PRESETS.map(([name]) => new Option(name)), new Option("my own settings", ""));
     part("preset").addEventListener("change", () => {
-      const chosen = PRESETS[part("preset").value];
-      if (chosen) take(chosen[1]);
+      const chosen = PRESETS.find(([name]) => name === part("preset").value);
+      if (chosen) change(chosen[1]);
+      else part("more").open = true;
     });
   }
 
   function readFields() {
-    const found = {};
-    for (const [name, label] of FIELDS) {
-      const control = part(name);
-      const value = name === "model" ? control.value : Number(control.value);
-      const reason = wrong(name, value, control.value);
-      if (reason) return note([`${label}: ${reason}.`]);
-      found[name] = value;
-    }
-    if (found.low >= found.high) return note(["The initial weights must lie between two different numbers."]);
+    const reasons = FIELDS.map(([name, label]) => [label, wrong(name, part(name).value)]).filter(([, reason]) => reason);
+    if (reasons.length) return note(reasons.map(([label, reason]) => `${label}: ${reason}.`));
+    change(Object.fromEntries(FIELDS.map(([name]) => [name, valueOf(name, part(name).value)])));
+  }
+
+  /* The reader's own choice: what the address says holds no longer. */
+  function change(chosen) {
+    if (location.hash.startsWith("#t=")) history.replaceState(null, "", location.pathname + location.search);
     note([]);
-    take(found);
+    take(chosen);
+  }
+
+  function readHash() {
+    const { settings: linked, ignored } = parseLink(location.hash);
+    if (!linked) return;
+    take(linked);
+    const more = ignored.length > 5 ? ` and ${ignored.length - 5} more` : "";
+    note(ignored.length ? [`Ignored in the link: ${ignored.slice(0, 5).join("; ")}${more}.`] : []);
   }
 
   function note(lines) {
@@ -215,86 +229,94 @@ document.addEventListener("DOMContentLoaded", () => {
   function take(chosen) {
     settings = { ...chosen };
     for (const [name] of FIELDS) part(name).value = settings[name];
-    const same = PRESETS.findIndex(([, preset]) => FIELDS.every(([name]) => preset[name] === settings[name]));
-    part("preset").value = same < 0 ? "" : same;
-    part("about").textContent = same < 0 ? "" : PRESETS[same][2];
+    const [name, , about] = presetOf(settings) ?? ["", , ""];
+    part("preset").value = name;
+    part("about").textContent = about;
     part("link").value = location.href.split("#")[0] + formatLink(settings);
+    part("copied").textContent = "";
     reset();
   }
 
-  const published = () => {
-    const same = PRESETS.find(([, preset]) => FIELDS.every(([name]) => name === "seed" || preset[name] === settings[name]));
-    return same ? same[3] : null;
-  };
+  async function copy() {
+    part("link").select();
+    try {
+      await navigator.clipboard.writeText(part("link").value);
+      part("copied").textContent = "Copied";
+    } catch {
+      part("copied").textContent = "The link is marked: copy it with Ctrl+C";
+    }
+  }
 
   /* ---- training ---- */
 
   function reset() {
     errors = [];
-    scores = null;
+    scores = told = null;
     running = false;
-    started = 0;
     run += 1;
     worker.postMessage({ type: "reset", settings, run });
     showErrors();
     showComponent();
-    buttons();
   }
 
   function toggle() {
+    if (told?.done) reset();
     running = !running;
     started = performance.now();
-    batchesBefore = told?.batches ?? 0;
+    before = told?.batches ?? 0;
     worker.postMessage({ type: running ? "go" : "pause" });
-    say(running ? "Training." : `Paused ${where()}.`);
-    buttons();
+    if (running) say("Training …");
+    showProgress();
   }
 
-  const finished = () => told && told.batches >= told.perEpoch * settings.epochs;
-  const where = () => `in epoch ${Math.min(Math.floor(told.batches / told.perEpoch) + 1, settings.epochs)} of ${settings.epochs}`;
-
-  function buttons() {
-    part("start").textContent = running ? "Pause" : errors.length || told?.batches ? "Go on" : "Start";
-    part("start").disabled = part("step").disabled = finished();
-    if (running) part("step").disabled = true;
-  }
-
-  function say(text) {
-    if (part("status").textContent !== text) part("status").textContent = text;
-  }
-
-  function remaining() {
-    const spent = (performance.now() - started) / 1000;
-    const trained = told.batches - batchesBefore;
-    if (spent < 0.5 || !trained) return "";
-    const left = ((told.perEpoch * settings.epochs - told.batches) * spent) / trained;
-    return `; about ${left < 1 ? "a second" : `${Math.ceil(left)} seconds`} left`;
-  }
+  const say = (text) => (part("status").textContent = text);
+  const total = () => told.perEpoch * settings.epochs;
+  const place = () => `${told.batches.toLocaleString("en")} of ${total().toLocaleString("en")} batches`;
 
   function hear({ data: message }) {
-    if (message.type === "loaded") return begin(message.ratings);
     if (message.run !== run) return;
     told = message;
-    part("progress").value = told.batches / (told.perEpoch * settings.epochs);
+    if (message.type === "ready" && !running) say(`Ready: ${settings.epochs} epochs of ${told.perEpoch.toLocaleString("en")} batches.`);
     if (message.type === "epoch") {
-      errors.push(message.errors);
-      scores = message.scores;
+      ({ errors, scores } = message);
       showErrors();
       showComponent();
-      say(message.done ? `Done: ${settings.epochs} epochs.` : `Epoch ${errors.length} of ${settings.epochs} done${remaining()}.`);
-      if (message.done) running = false;
-    } else if (message.type === "ready") say("Ready.");
-    else if (!running) say(`${told.batches} batches, ${where()}.`);
+      if (message.done) end();
+    } else if (message.type === "progress" && !running && !told.done) say(`Paused after ${place()}.`);
     if (message.type !== "progress" || !running || !still.matches) showVectors();
-    buttons();
+    showProgress();
+  }
+
+  function end() {
+    running = false;
+    const last = errors[errors.length - 1].valid.toFixed(2);
+    const early = errors.length < settings.epochs ? `, as ${settings.patience} brought no gain` : "";
+    const [, , , post] = presetOf(settings) ?? [];
+    say(`Done after ${errors.length} epochs${early}. RMSE on validation: ${last} stars${post ? `; the post: ${post}` : ""}.`);
+  }
+
+  function showProgress() {
+    part("progress").value = told ? (told.done ? 1 : told.batches / total()) : 0;
+    part("start").textContent = running ? "Pause" : told?.done ? "Train again" : told?.batches ? "Go on" : "Start";
+    part("step").disabled = running || Boolean(told?.done);
+    part("left").textContent = running && told ? `Epoch ${Math.min(errors.length + 1, settings.epochs)} of ${settings.epochs}${timeLeft()}` : "";
+  }
+
+  function timeLeft() {
+    const spent = (performance.now() - started) / 1000;
+    const trained = told.batches - before;
+    if (spent < 0.3 || trained <= 0) return "";
+    const left = Math.ceil(((total() - told.batches) * spent) / trained);
+    return left > 90 ? `; at most ${Math.ceil(left / 60)} minutes left` : `; at most ${left} s left`;
   }
 
   /* ---- pictures ---- */
 
-  const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+  const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--pst-color-${name}`).trim();
+  const short = (value) => String(Number(value.toPrecision(3))).replace("-", "−");
 
   /* A canvas with axes: gives functions from numbers to its places. */
-  function plot(name, { x, y, height = 260, labels }) {
+  function plot(name, { x, y, height = 260, labels, ticksOf = ticks }) {
     const canvas = part(name);
     const width = canvas.clientWidth || 320;
     const ratio = window.devicePixelRatio || 1;
@@ -303,26 +325,22 @@ document.addEventListener("DOMContentLoaded", () => {
     canvas.style.height = `${height}px`;
     const pen = canvas.getContext("2d");
     pen.scale(ratio, ratio);
-    pen.font = "12px sans-serif";
-    const box = { left: 46, right: width - 8, top: 8, bottom: height - 36 };
+    pen.font = "13px sans-serif";
+    const box = { left: 52, right: width - 10, top: 10, bottom: height - 40 };
     const toX = (value) => box.left + ((value - x[0]) / (x[1] - x[0])) * (box.right - box.left);
     const toY = (value) => box.bottom - ((value - y[0]) / (y[1] - y[0])) * (box.bottom - box.top);
-    pen.fillStyle = css("--pst-color-text-base");
-    pen.strokeStyle = css("--pst-color-border");
-    pen.lineWidth = 1;
+    pen.fillStyle = css("text-base");
+    pen.strokeStyle = css("border");
     pen.textAlign = "center";
-    for (const tick of ticks(x)) pen.fillText(text(tick), toX(tick), box.bottom + 15);
-    pen.fillText(labels[0], (box.left + box.right) / 2, height - 4);
+    for (const tick of ticksOf(x)) pen.fillText(short(tick), toX(tick), box.bottom + 16);
+    pen.fillText(labels[0], (box.left + box.right) / 2, height - 5);
     pen.textAlign = "right";
-    for (const tick of ticks(y)) {
-      pen.fillText(text(tick), box.left - 5, toY(tick) + 4);
-      pen.beginPath();
-      pen.moveTo(box.left, toY(tick));
-      pen.lineTo(box.right, toY(tick));
-      pen.stroke();
+    for (const tick of ticksOf(y)) {
+      pen.fillText(short(tick), box.left - 6, toY(tick) + 4);
+      line(pen, [[box.left, toY(tick)], [box.right, toY(tick)]]);
     }
     pen.save();
-    pen.translate(11, (box.top + box.bottom) / 2);
+    pen.translate(13, (box.top + box.bottom) / 2);
     pen.rotate(-Math.PI / 2);
     pen.textAlign = "center";
     pen.fillText(labels[1], 0, 0);
@@ -330,9 +348,14 @@ document.addEventListener("DOMContentLoaded", () => {
     return { pen, toX, toY, box };
   }
 
-  const text = (value) => String(Number(value.toPrecision(3)));
+  function line(pen, points) {
+    pen.beginPath();
+    for (const point of points) pen.lineTo(...point);
+    pen.stroke();
+  }
 
-  function ticks([low, high]) {
+  function ticks(ends) {
+    const [low, high] = [Math.min(...ends), Math.max(...ends)];
     const raw = (high - low) / 5;
     const power = 10 ** Math.floor(Math.log10(raw));
     const step = [1, 2, 5, 10].map((n) => n * power).find((candidate) => candidate >= raw);
@@ -348,83 +371,88 @@ document.addEventListener("DOMContentLoaded", () => {
     return [low - more, high + more];
   }
 
-  function curves(name, columns, mark) {
+  function curves(name, columns, label, post) {
     const values = columns.flatMap((column) => errors.map((row) => row[column])).filter(Number.isFinite);
-    const shown = [...values, ...(mark ? [mark] : [])];
-    const y = shown.length ? range(shown) : [0.8, 1.2];
-    const frame = plot(name, { x: [0.5, settings.epochs + 0.5], y, labels: ["Epoch", "RMSE (stars)"] });
-    const { pen, toX, toY, box } = frame;
-    if (mark) {
-      pen.setLineDash([3, 4]);
-      pen.strokeStyle = css("--pst-color-text-base");
-      pen.beginPath();
-      pen.moveTo(box.left, toY(mark));
-      pen.lineTo(box.right, toY(mark));
-      pen.stroke();
-      pen.setLineDash([]);
-      pen.textAlign = "right";
-      pen.fillText(`the post: ${mark}`, box.right, toY(mark) - 4);
+    const y = values.length ? range(post ? [...values, post] : values) : [0.6, 1.4];
+    const ticksOf = (ends) => ticks(ends).filter((tick) => ends === y || Number.isInteger(tick));
+    const { pen, toX, toY, box } = plot(name, { x: [0.5, settings.epochs + 0.5], y, labels: ["Epoch", label], ticksOf });
+    pen.strokeStyle = css("text-base");
+    pen.setLineDash([1, 4]);
+    if (post) line(pen, [[box.left, toY(post)], [box.right, toY(post)]]);
+    pen.lineWidth = 2;
+    for (const column of columns) {
+      const [colour, dashes] = CURVES[column];
+      pen.strokeStyle = pen.fillStyle = colour ?? css("text-base");
+      pen.setLineDash(dashes);
+      line(pen, errors.map((row, epoch) => [toX(epoch + 1), toY(row[column])]));
+      for (const [epoch, row] of errors.entries()) pen.fillRect(toX(epoch + 1) - 2.5, toY(row[column]) - 2.5, 5, 5);
     }
-    columns.forEach((column, i) => {
-      pen.strokeStyle = pen.fillStyle = COLOURS[column];
-      pen.lineWidth = 2;
-      pen.beginPath();
-      errors.forEach((row, epoch) => pen.lineTo(toX(epoch + 1), toY(row[column])));
-      pen.stroke();
-      errors.forEach((row, epoch) => pen.fillRect(toX(epoch + 1) - 2.5, toY(row[column]) - 2.5, 5, 5));
-      pen.fillRect(box.left + 6, box.top + 8 + 16 * i, 10, 3);
-      pen.fillStyle = css("--pst-color-text-base");
-      pen.textAlign = "left";
-      pen.fillText(NAMES[column], box.left + 20, box.top + 13 + 16 * i);
-    });
   }
 
   function showErrors() {
-    curves("curves", ["train", "valid", "seen"], published());
-    curves("cold", ["cold"], null);
-    const columns = ["train", "valid", "seen", "cold"];
+    const post = presetOf(settings)?.[3];
+    curves("curves", ["train", "valid", "seen"], "RMSE (stars)", post);
+    curves("cold", ["cold"], "RMSE of cold movies (stars)");
+    part("post").hidden = !post;
+    part("post-rmse").textContent = post ?? "";
     part("errors").replaceChildren(...errors.map((row, epoch) => element(
       "tr", {},
       element("th", { scope: "row", textContent: epoch + 1 }),
-      ...columns.map((column) => element("td", { textContent: row[column].toFixed(4) }))
+      ...Object.keys(CURVES).map((column) => element("td", { textContent: row[column].toFixed(4) }))
     )));
-    const stop = stoppedAfter(errors.map((row) => row.valid));
-    part("verdict").textContent = stop
-      ? `Early stopping, as in the post, would have ended after epoch ${stop}, at ${errors[stop - 1].valid.toFixed(2)}.`
-      : "";
+    part("numbers").hidden = !errors.length;
   }
 
   function showVectors() {
-    const flat = settings.dim === 2;
-    part("plane-hint").textContent = flat
-      ? "Each dot is a movie with more than 20 ratings, at its two numbers; the darker, the higher its mean rating."
-      : "The first 20 movies, a row each, as in the post's picture: purple is negative, orange positive.";
-    if (flat) return showPlane();
-    const { pen, toX, toY } = plot("vectors", { x: [0, settings.dim], y: [20, 0], labels: ["Dimension", "Movie"] });
-    const largest = told.first.reduce((most, value) => Math.max(most, Math.abs(value)), 1e-9);
-    for (let row = 0; row < 20; row++) {
-      for (let k = 0; k < settings.dim; k++) {
-        pen.fillStyle = shade(told.first[row * told.width + k] / largest);
-        pen.fillRect(toX(k), toY(row), toX(1) - toX(0) + 0.5, toY(1) - toY(0) + 0.5);
-      }
-    }
+    const { valid, cold } = told.counts;
+    part("counts").textContent = `Of ${valid.toLocaleString("en")} validation ratings ${cold.toLocaleString("en")} are of cold movies: `
+      + "training has no rating of them, so their vectors stay where they began.";
+    if (settings.dim === 2) showPlane();
+    else showHeatmap();
   }
 
-  /* From purple by white to orange. */
-  function shade(value) {
-    const [r, g, b] = value < 0 ? [84, 39, 136] : [179, 88, 6];
-    const mix = (colour) => Math.round(247 + (colour - 247) * Math.abs(value));
-    return `rgb(${mix(r)}, ${mix(g)}, ${mix(b)})`;
+  function showHeatmap() {
+    const { pen, toX, toY } = plot("vectors", { x: [0.5, settings.dim + 0.5], y: [20.5, 0.5], height: 300, labels: ["Dimension", "Movie (dense id)"] });
+    const largest = told.vectors.reduce((most, vector) => vector.reduce((a, b) => Math.max(a, Math.abs(b)), most), 1e-9);
+    told.vectors.forEach((vector, row) => vector.forEach((value, k) => {
+      pen.fillStyle = value < 0 ? mix("#f7f7f7", "#b35806", -value / largest) : mix("#f7f7f7", "#542788", value / largest);
+      pen.fillRect(toX(k + 0.5), toY(row + 0.5), toX(2) - toX(1) + 0.5, toY(2) - toY(1) + 0.5);
+    }));
+    part("vectors-hint").textContent = "The vectors of the first 20 movies, a row each: orange is negative, purple positive, "
+      + `white is 0. The largest number is ${largest.toFixed(2)}.`;
+  }
+
+  function mix(from, to, share) {
+    const at = (colour, i) => parseInt(colour.slice(1 + 2 * i, 3 + 2 * i), 16);
+    return `rgb(${[0, 1, 2].map((i) => Math.round(at(from, i) + (at(to, i) - at(from, i)) * share)).join(" ")})`;
   }
 
   function showPlane() {
-    const x = range(told.plane.map((vector) => vector[0]));
-    const y = range(told.plane.map((vector) => vector[1]));
-    const { pen, toX, toY } = plot("vectors", { x, y, height: 380, labels: ["First number", "Second number"] });
-    told.plane.forEach(([a, b], i) => {
-      pen.fillStyle = `hsl(205, 90%, ${85 - 14 * (means[i] - 1)}%)`;
+    const x = range(told.vectors.map((vector) => vector[0]));
+    const y = range(told.vectors.map((vector) => vector[1]));
+    const { pen, toX, toY } = plot("vectors", { x, y, height: 420, labels: ["First number", "Second number"] });
+    told.vectors.forEach(([a, b], i) => {
+      pen.fillStyle = mix(BLUE, ORANGE, Math.min(Math.max((means[i] - 2) / 2.5, 0), 1));
       pen.fillRect(toX(a) - 2, toY(b) - 2, 4, 4);
     });
+    const places = named.map((i) => ({ i, x: toX(told.vectors[i][0]), y: toY(told.vectors[i][1]) })).sort((a, b) => a.y - b.y);
+    let lowest = 0; // end of the name above: names keep apart
+    for (const { i, x: left, y: top } of places) {
+      const name = known.titles[i].replace(/(, The)? \(.*|:.*/, "");
+      lowest = Math.max(top + 4, lowest + 15);
+      pen.strokeStyle = css("background");
+      pen.lineWidth = 4;
+      const isRight = left > 0.7 * app.clientWidth;
+      pen.textAlign = isRight ? "right" : "left";
+      const from = left + (isRight ? -8 : 8);
+      pen.strokeText(name, from, lowest);
+      pen.strokeStyle = pen.fillStyle = css("text-base");
+      pen.lineWidth = 1.5;
+      pen.strokeRect(left - 4, top - 4, 8, 8);
+      pen.fillText(name, from, lowest);
+    }
+    part("vectors-hint").textContent = `The vectors of the ${known.ids.length.toLocaleString("en")} movies with more than 20 ratings: `
+      + "a dot each, at its two numbers; blue: a low mean rating, orange: a high one.";
   }
 
   function showComponent() {
@@ -432,19 +460,21 @@ document.addEventListener("DOMContentLoaded", () => {
     const found = scores ? joined(scores, known.ids, means, shift) : [];
     const y = found.length ? range(found) : [-1, 1];
     const { pen, toX, toY } = plot("pc1", { x: [1, 5], y, height: 300, labels: ["Mean rating (stars)", "PC1"] });
-    pen.fillStyle = COLOURS.seen;
+    pen.fillStyle = BLUE;
     pen.globalAlpha = 0.6;
     found.forEach((value, i) => pen.fillRect(toX(means[i]) - 2, toY(value) - 2, 4, 4));
     const order = [...found.keys()].sort((a, b) => found[a] - found[b]);
-    const titled = (rows) => rows.map((i) => element("li", { textContent: known.titles[i] }));
+    const titled = (rows) => rows.map((i) => element("li", { textContent: `${known.titles[i]}: ${means[i].toFixed(1)}\u00a0★` }));
     part("lowest").replaceChildren(...titled(order.slice(0, 10)));
     part("highest").replaceChildren(...titled(order.slice(-10).reverse()));
+    part("lists").hidden = !found.length;
     part("correlation").textContent = found.length
-      ? `Correlation with the mean rating: ${correlation(found, means).toFixed(2)}.`
-      : "Train for an epoch to see it.";
+      ? `Correlation with the mean rating: ${correlation(found, means).toFixed(2).replace("-", "−")}.`
+      : "It is worked out after each epoch.";
   }
 
   function drawAll() {
+    drawnFor = app.clientWidth;
     showErrors();
     showComponent();
     if (told) showVectors();
@@ -452,46 +482,20 @@ document.addEventListener("DOMContentLoaded", () => {
 
   /* ---- begin ---- */
 
-  function begin(ratings) {
-    const sums = new Float64Array(ratings.nMovies + 1);
-    const counts = new Float64Array(ratings.nMovies + 1);
-    ratings.movies.forEach((movie, row) => {
-      sums[movie] += ratings.stars[row];
-      counts[movie] += 1;
-    });
-    means = known.ids.map((id) => sums[id] / counts[id]);
-    readHash();
-  }
-
-  function readHash() {
-    const { settings: linked, ignored } = parseLink(location.hash);
-    take(linked ?? PRESETS[0][1]);
-    note(ignored.length ? [`Ignored in the link: ${ignored.slice(0, 5).join("; ")}.`] : []);
-  }
-
-  async function copy() {
-    part("link").select();
-    try {
-      await navigator.clipboard.writeText(part("link").value);
-    } catch {
-      document.execCommand("copy");
-    }
-    say("Link copied.");
-  }
-
-  part("missing").hidden = true;
+  document.body.classList.add("train-ready");
   app.hidden = false;
   makeFields();
   part("start").addEventListener("click", toggle);
   part("step").addEventListener("click", () => worker.postMessage({ type: "step" }));
-  part("reset").addEventListener("click", reset);
+  part("reset").addEventListener("click", () => reset());
   part("copy").addEventListener("click", copy);
   part("shift").addEventListener("change", showComponent);
   part("settings").addEventListener("submit", (event) => event.preventDefault());
   addEventListener("hashchange", readHash);
-  addEventListener("resize", () => requestAnimationFrame(drawAll));
+  new ResizeObserver(() => app.clientWidth !== drawnFor && drawAll()).observe(app);
   new MutationObserver(drawAll).observe(document.documentElement, { attributeFilter: ["data-theme"] });
-  worker = startWorker();
   worker.addEventListener("message", hear);
-  worker.postMessage({ type: "load", packed: data.packed, known });
+  worker.postMessage({ type: "load", ratings, known: known.ids });
+  take(PRESETS[0][1]);
+  readHash();
 });

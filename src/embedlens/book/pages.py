@@ -26,6 +26,7 @@ The page "Train it yourself" needs all ratings, in ``book/_static/ratings-data.j
   but the last with the eighth bit set. The number is ten times the gaps between the dense ids of
   this movie and the one before, less one, plus the rating in half stars, less one.
 - ``known``: ``{ids, titles}`` of the movies with more than 20 ratings
+- ``terms``: under which the ratings may be used and passed on
 
 `write_projector` writes the vectors of all movies for TensorFlow's Embedding Projector.
 """
@@ -46,6 +47,11 @@ AT_LEAST = 5
 SEED = 0
 PREFIX, SUFFIX = "window.EMBEDLENS = ", ";\n"
 RATINGS_PREFIX = "window.EMBEDLENS_RATINGS = "
+TERMS = (
+    "MovieLens ml-latest-small, October 2016 (F. M. Harper and J. A. Konstan, 2015), under the "
+    "terms of GroupLens: for research; may be redistributed, transformed or not, under these same "
+    "terms; commercial use needs GroupLens's permission; no endorsement, no warranty."
+)
 
 
 def page_data(model, ratings, seed=SEED):
@@ -184,6 +190,7 @@ def ratings_data(ratings):
         packed.append(number)
     known = data.often_rated(data.movie_table(ratings))
     return {
+        "terms": TERMS,
         "packed": {
             "bytes": base64.b64encode(packed).decode("ascii"),
             "counts": by_user.size().tolist(),
