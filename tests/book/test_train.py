@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from embedlens import data, factors, metrics, published
+from embedlens import data, factors, published
 from embedlens.book import pages
 
 STATIC = Path(__file__).parents[2] / "book/_static"
@@ -35,8 +35,28 @@ OVER_SEEDS = """([settings, seeds, train, valid]) => {
   });
 }"""
 DECODED = """() => {
-  const { users, movies, stars, nUsers, nMovies } = embedLensEngine().decode(EMBEDLENS_RATINGS.packed);
-  return [[...users], [...movies], [...stars], nUsers, nMovies];
+  const found = embedLensEngine().decode(EMBEDLENS_RATINGS.packed);
+  return [[...found.users], [...found.movies], [...found.stars], found.nUsers, found.nMovies];
+}"""
+BITS = """(seed) => {
+  const { bits } = embedLensEngine().generator(seed);
+  return Array.from({length: 50}, bits);
+}"""
+LONGEST_FRAME = """() => new Promise((done) => {
+  const started = performance.now();
+  let longest = 0, last = started;
+  const tick = (now) => {
+    longest = Math.max(longest, now - last);
+    last = now;
+    if (now - started < 1000) requestAnimationFrame(tick);
+    else done(longest);
+  };
+  requestAnimationFrame(tick);
+})"""
+START_AND_PAUSE = """() => {
+  const button = document.getElementById("train-start");
+  button.click();
+  button.click();
 }"""
 MADE_AGAIN = """
 import json, engine_fixture as made
@@ -44,7 +64,7 @@ print(json.dumps({"bias": made.small("bias"), "with_dropout": made.last_rmse(0)}
 """
 STATUS = "document.getElementById('train-status').textContent"
 QUICK = {"model": "bias", "low": -0.05, "dim": 2, "batch": 512, "epochs": 3, "rate": 0.01}
-# Label of a preset, name of its RMSE in `published.FIGURES`, epochs.
+# Label of a preset, and name of its RMSE in `published.FIGURES`.
 OF_THE_POST = [
     ("The post's first model", "rmse_simple_dot"),
     ("With biases", "rmse_bias"),
@@ -142,8 +162,7 @@ def test_generator_is_sfc32(engine):
             yield total
 
     for seed in (0, 1, 999_999):
-        call = f"const {{ bits }} = embedLensEngine().generator({seed}); return Array.from({{length: 50}}, bits);"
-        assert engine.evaluate(f"() => {{ {call} }}") == list(expected(seed, 50))[15:]
+        assert engine.evaluate(BITS, seed) == list(expected(seed, 50))[15:]
 
 
 @pytest.mark.parametrize("model", ["dot", "bias"])
@@ -201,7 +220,7 @@ def test_fixture_can_be_made_again(fixture):
 
 
 def test_first_component_is_that_of_python(engine):
-    matrix = np.random.default_rng(0).normal(size=(50, 7)) + [1, 0, 0, 0.5, 0, 0, 0]
+    matrix = np.random.default_rng(0).normal(size=(50, 7)) + np.eye(7)[0]
     padded = np.column_stack([matrix, np.full(50, 9)])  # a bias, which has no part in it
     call = "(weights) => [...embedLensEngine().firstComponent(weights, 8, 7)]"
     found = engine.evaluate(call, padded.ravel().tolist())
@@ -256,15 +275,13 @@ def test_presets_of_the_post_end_near_its_rmse(page, address, label, name):
 
 
 def test_a_run_repeats_to_the_digit_paused_or_not(page, address):
-    long = link(epochs=30, patience=0)
+    long = link(epochs=12, patience=0)
     first = trained(page, address, long)
-    assert len(first) == 30
+    assert len(first) == 12
     opened(page, address, long)
-    page.evaluate(
-        "() => { const b = document.getElementById('train-start'); b.click(); b.click(); }"
-    )
+    page.evaluate(START_AND_PAUSE)
     told = wait_for(page, "Paused after")
-    assert re.fullmatch(r"Paused after [\d,]+ of 4,710 batches\.", told)
+    assert re.fullmatch(r"Paused after [\d,]+ of 1,884 batches\.", told)
     page.click("#train-step")
     page.wait_for_function(f"{STATUS} !== {json.dumps(told)}")
     page.click("#train-start")
@@ -370,25 +387,12 @@ def test_a_link_within_the_page_lets_the_training_go_on(page, address):
 
 def test_page_answers_while_it_trains_and_says_how_long(page, address):
     opened(page, address, "#t=model:bias,epochs:30,userDropout:0.3")
-    page.keyboard.press("Tab")
     page.locator("#train-start").focus()
     page.keyboard.press("Enter")
     page.wait_for_function("/ left$/.test(document.getElementById('train-left').textContent)")
-    assert re.search(
-        r"Epoch \d+ of 30; at most \d+ (s|minutes) left", page.inner_text("#train-left")
-    )
-    frames = """() => new Promise((done) => {
-      let longest = 0, last = performance.now();
-      const start = last;
-      const tick = (now) => {
-        longest = Math.max(longest, now - last);
-        last = now;
-        if (now - start < 1000) requestAnimationFrame(tick);
-        else done(longest);
-      };
-      requestAnimationFrame(tick);
-    })"""
-    assert page.evaluate(frames) < 500  # milliseconds, on a busy machine
+    told = page.inner_text("#train-left")
+    assert re.search(r"Epoch \d+ of 30; at most \d+ (s|minutes) left", told)
+    assert page.evaluate(LONGEST_FRAME) < 500  # milliseconds, on a busy machine
     page.keyboard.press("Space")
     wait_for(page, "Paused")
 
@@ -412,10 +416,8 @@ def test_scripts_are_small_and_loaded_on_this_page_alone(built_book):
     own = [STATIC / name for name in ("engine.js", "train.js", "movies.js")]
     assert sum(file.stat().st_size for file in own) < 100_000
     assert len((STATIC / "engine.js").read_text().splitlines()) < 350
-    users = [
-        file.name for file in built_book.rglob("*.html") if "ratings-data.js" in file.read_text()
-    ]
-    assert users == ["train.html"]
+    texts = {file.name: file.read_text() for file in built_book.rglob("*.html")}
+    assert [name for name, text in texts.items() if "ratings-data.js" in text] == ["train.html"]
 
 
 @pytest.mark.parametrize("width", [390, 768, 1280])
