@@ -41,8 +41,8 @@ function embedLensEngine() {
     return array;
   }
 
-  /* The ratings of ratings-data.js: a byte of half stars and gap per rating, user by user, movies
-     rising; see embedlens.book.pages. */
+  /* The ratings of ratings-data.js, user by user, movies rising. Each is one number, in bytes of seven
+     bits: the gap to the movie before and the half stars; see embedlens.book.pages. */
   function decode({ bytes, counts }) {
     const packed = Uint8Array.from(atob(bytes), (character) => character.charCodeAt(0));
     const n = counts.reduce((sum, count) => sum + count, 0);
@@ -69,11 +69,11 @@ function embedLensEngine() {
   }
 
   /* One rating in five validates. Gives the rows of both parts. */
-  function split(ratings, seed, share = 0.8) {
-    const rows = shuffle(Int32Array.from(ratings.users, (_, row) => row), generator(seed));
-    const train = rows.slice(0, Math.floor(share * rows.length));
-    const valid = rows.slice(train.length);
-    return { train, valid };
+  function split(ratings, seed) {
+    const random = generator(~seed); // other numbers than those of the training
+    const rows = shuffle(Int32Array.from(ratings.users, (_, row) => row), random);
+    const end = Math.floor(0.8 * rows.length);
+    return { train: rows.slice(0, end), valid: rows.slice(end) };
   }
 
   /* Adam's size of each step, and the drift that is still to come for a weight left after it. */
@@ -240,7 +240,6 @@ function embedLensEngine() {
 
     return {
       oneBatch,
-      allUpToDate,
       rmse,
       dim,
       width,
@@ -315,7 +314,7 @@ function embedLensEngine() {
     return found.map((value) => sign * value);
   }
 
-  return { generator, shuffle, decode, split, trainer, groups, stoppedAfter, firstComponent, correlation, joined };
+  return { generator, decode, split, trainer, groups, stoppedAfter, firstComponent, correlation, joined };
 }
 
 if (typeof module !== "undefined") module.exports = embedLensEngine;

@@ -20,7 +20,7 @@ window.EmbedLensTrain = (() => {
   const WHOLE = ["dim", "batch", "epochs", "patience", "seed"];
   const BASE = {
     model: "dot", low: 0, high: 0.05, dim: 64, userDropout: 0, movieDropout: 0,
-    rate: 0.001, batch: 32, epochs: 10, patience: 2, seed: 0,
+    rate: 0.001, batch: 32, epochs: 10, patience: 2, seed: 1,
   };
   const BIAS = { ...BASE, model: "bias", low: -0.05, userDropout: 0.3, movieDropout: 0.6 };
   const LONG = { epochs: 20, patience: 0 };
@@ -200,8 +200,13 @@ document.addEventListener("DOMContentLoaded", () => {
   }
 
   function readFields() {
-    const reasons = FIELDS.map(([name, label]) => [label, wrong(name, part(name).value)]).filter(([, reason]) => reason);
-    if (reasons.length) return note(reasons.map(([label, reason]) => `${label}: ${reason}.`));
+    const reasons = [];
+    for (const [name, label] of FIELDS) {
+      const reason = wrong(name, part(name).value);
+      part(name).ariaInvalid = String(reason !== "");
+      if (reason) reasons.push(`${label}: ${reason}.`);
+    }
+    if (reasons.length) return note(reasons);
     change(Object.fromEntries(FIELDS.map(([name]) => [name, valueOf(name, part(name).value)])));
   }
 
@@ -228,7 +233,7 @@ document.addEventListener("DOMContentLoaded", () => {
   /* Take settings over, and begin anew. */
   function take(chosen) {
     settings = { ...chosen };
-    for (const [name] of FIELDS) part(name).value = settings[name];
+    for (const [name] of FIELDS) Object.assign(part(name), { value: settings[name], ariaInvalid: "false" });
     const [name, , about] = presetOf(settings) ?? ["", , ""];
     part("preset").value = name;
     part("about").textContent = about;
@@ -359,9 +364,8 @@ document.addEventListener("DOMContentLoaded", () => {
     const raw = (high - low) / 5;
     const power = 10 ** Math.floor(Math.log10(raw));
     const step = [1, 2, 5, 10].map((n) => n * power).find((candidate) => candidate >= raw);
-    const found = [];
-    for (let value = Math.ceil(low / step) * step; value <= high + 1e-9; value += step) found.push(value);
-    return found;
+    const first = Math.ceil(low / step);
+    return Array.from({ length: Math.floor(high / step) - first + 1 }, (_, i) => (first + i) * step);
   }
 
   function range(values, room = 0.05) {

@@ -291,7 +291,7 @@ def test_a_run_repeats_to_the_digit_paused_or_not(page, address):
     wait_for(page, "Training")
     wait_for(page, "Done")
     assert rows(page) == first
-    assert trained(page, address, long + ",seed:1") != first
+    assert trained(page, address, long + ",seed:2") != first
 
 
 def test_one_batch_at_a_time(page, address):
@@ -370,10 +370,12 @@ def test_a_wrong_setting_is_named_and_changes_nothing(page, address):
     page.fill("#train-dim", "1000")
     page.locator("#train-dim").blur()
     assert page.inner_text("#train-notice") == "Dimensions: 2 to 64."
+    assert page.get_attribute("#train-dim", "aria-invalid") == "true"
     assert "dim:2," in page.input_value("#train-link")
     page.fill("#train-dim", "4")
     page.locator("#train-dim").blur()
     assert not page.is_visible("#train-notice")
+    assert page.get_attribute("#train-dim", "aria-invalid") == "false"
     assert "dim:4," in page.input_value("#train-link")
     assert "#t=" not in page.url  # the address would say something else
 
