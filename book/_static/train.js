@@ -404,7 +404,6 @@ document.addEventListener("DOMContentLoaded", () => {
       element("th", { scope: "row", textContent: epoch + 1 }),
       ...Object.keys(CURVES).map((column) => element("td", { textContent: row[column].toFixed(4) }))
     )));
-    part("numbers").hidden = !errors.length;
   }
 
   function showVectors() {
@@ -472,6 +471,7 @@ document.addEventListener("DOMContentLoaded", () => {
     part("lowest").replaceChildren(...titled(order.slice(0, 10)));
     part("highest").replaceChildren(...titled(order.slice(-10).reverse()));
     part("lists").hidden = !found.length;
+    part("correlation").ariaLive = running ? "off" : "polite"; // told after the switch, not after each epoch
     part("correlation").textContent = found.length
       ? `Correlation with the mean rating: ${correlation(found, means).toFixed(2).replace("-", "−")}.`
       : "It is worked out after each epoch.";
