@@ -157,8 +157,7 @@ document.addEventListener("DOMContentLoaded", () => {
   const { element } = window.EmbedLensMovies;
   const { decode, joined, correlation } = embedLensEngine();
   const part = (name) => document.getElementById(`train-${name}`);
-  const BLUE = "#0173b2";
-  const ORANGE = "#de8f05";
+  const [BLUE, ORANGE] = ["#0173b2", "#de8f05"];
   /* Colour (null: that of the text) and dashes of each curve; the legend is in train.css. */
   const CURVES = { train: ["#029e73", [7, 4]], valid: [null, []], seen: [BLUE, [2, 3]], cold: [ORANGE, []] };
   const NAMED = 6; // of the most rated movies, at two dimensions
@@ -172,12 +171,8 @@ document.addEventListener("DOMContentLoaded", () => {
   const named = [...means.keys()].sort((a, b) => starsOf[b].length - starsOf[a].length).slice(0, NAMED);
   const worker = startWorker();
   let settings, told;
-  let errors = [];
-  let scores = null;
-  let running = false;
-  let run = 0;
-  let started = 0; // time, and batches trained by then: for the time that is left
-  let before = 0;
+  let [errors, scores, running, run] = [[], null, false, 0];
+  let [started, before] = [0, 0]; // time, and batches trained by then: for the time that is left
   let drawnFor = 0; // width of the page
 
   /* ---- settings ---- */
@@ -318,7 +313,7 @@ document.addEventListener("DOMContentLoaded", () => {
   /* ---- pictures ---- */
 
   const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--pst-color-${name}`).trim();
-  const short = (value) => String(Number(value.toPrecision(3))).replace("-", "−");
+  const short = (value) => String(Number(value.toPrecision(5))).replace("-", "−");
 
   /* A canvas with axes: gives functions from numbers to its places. */
   function plot(name, { x, y, height = 260, labels, ticksOf = ticks }) {

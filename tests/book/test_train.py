@@ -53,6 +53,14 @@ LONGEST_FRAME = """() => new Promise((done) => {
   };
   requestAnimationFrame(tick);
 })"""
+COUNT_DRAWINGS = """
+window.drawn = {};
+const getContext = HTMLCanvasElement.prototype.getContext;
+HTMLCanvasElement.prototype.getContext = function (...kind) {
+  window.drawn[this.id] = (window.drawn[this.id] || 0) + 1;
+  return getContext.apply(this, kind);
+};
+"""
 START_AND_PAUSE = """() => {
   const button = document.getElementById("train-start");
   button.click();
@@ -397,6 +405,20 @@ def test_page_answers_while_it_trains_and_says_how_long(page, address):
     assert page.evaluate(LONGEST_FRAME) < 500  # milliseconds, on a busy machine
     page.keyboard.press("Space")
     wait_for(page, "Paused")
+
+
+def test_vectors_stand_still_within_an_epoch_if_motion_is_to_be_reduced(browser, address):
+    drawn = {}
+    for motion in ("reduce", "no-preference"):
+        context = browser.new_context(reduced_motion=motion)
+        context.add_init_script(COUNT_DRAWINGS)
+        page = opened(context.new_page(), address, link(dim=64, batch=32))
+        page.evaluate("window.drawn = {}")
+        page.click("#train-start")
+        wait_for(page, "Done")
+        drawn[motion] = page.evaluate("window.drawn['train-vectors']")
+        context.close()
+    assert drawn["reduce"] == QUICK["epochs"] < drawn["no-preference"]
 
 
 def test_no_script_and_paper_have_the_still_picture(browser, address, page):
