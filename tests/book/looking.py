@@ -61,7 +61,7 @@ KINDS = (
     "accessibility",
 )
 # What a page's own script reads from its address.
-READ_BY_SCRIPT = {"book/map.html": r"m\d+", "book/try.html": r"r=.+"}
+READ_BY_SCRIPT = {"book/map.html": r"m\d+", "book/train.html": r"t=.+", "book/try.html": r"r=.+"}
 SETTLED = """async () => {
   await document.fonts.ready;
   await window.MathJax?.startup?.promise;

@@ -18,6 +18,16 @@ ratings, in the order of their dense ids, it holds:
   keeps neighbours together, of the movies with more than 20 ratings
 - ``provenance``: ``{data, seed, model}``: digest of the ratings, seed of the training
 
+The page "Train it yourself" needs all ratings, in ``book/_static/ratings-data.js``. It sets
+``window.EMBEDLENS_RATINGS``:
+
+- ``packed``: ``{bytes, counts}``: number of ratings of each user, by dense id; and base64 of one
+  number per rating, user by user and movie by movie, in bytes of seven bits, the lowest first, all
+  but the last with the eighth bit set. The number is ten times the gaps between the dense ids of
+  this movie and the one before, less one, plus the rating in half stars, less one.
+- ``known``: ``{ids, titles}`` of the movies with more than 20 ratings
+- ``terms``: under which the ratings may be used and passed on
+
 `write_projector` writes the vectors of all movies for TensorFlow's Embedding Projector.
 """
 
@@ -32,9 +42,16 @@ from threadpoolctl import threadpool_limits
 from embedlens import data, factors, foldin, movielens, provenance, recipes, training
 
 TARGET = Path("book/_static/movies-data.js")
+RATINGS = "ratings-data.js"  # beside it
 AT_LEAST = 5
 SEED = 0
 PREFIX, SUFFIX = "window.EMBEDLENS = ", ";\n"
+RATINGS_PREFIX = "window.EMBEDLENS_RATINGS = "
+TERMS = (
+    "MovieLens ml-latest-small, October 2016 (F. M. Harper and J. A. Konstan, 2015), under the "
+    "terms of GroupLens: for research; may be redistributed, transformed or not, under these same "
+    "terms; commercial use needs GroupLens's permission; no endorsement, no warranty."
+)
 
 
 def page_data(model, ratings, seed=SEED):
@@ -149,10 +166,43 @@ def neighbours(matrix, movies):
     return [place_of.get(movie) for movie in movies.index]
 
 
-def as_script(contents):
+def ratings_data(ratings):
+    """Pack the ratings for the page that trains; the form stands in the docstring of this module.
+
+    Parameters
+    ----------
+    ratings : pandas.DataFrame
+        As from `data.prepare`.
+
+    Returns
+    -------
+    dict
+        Of lists and strings, ready for JSON.
+    """
+    ordered = ratings.sort_values(["userIdDense", "movieIdDense"])
+    by_user = ordered.groupby("userIdDense")["movieIdDense"]
+    gaps = ordered["movieIdDense"] - by_user.shift(fill_value=0) - 1
+    packed = bytearray()
+    for number in (10 * gaps + 2 * ordered["rating"] - 1).astype(int):
+        while number >= 128:
+            packed.append(number % 128 + 128)
+            number //= 128
+        packed.append(number)
+    known = data.often_rated(data.movie_table(ratings))
+    return {
+        "terms": TERMS,
+        "packed": {
+            "bytes": base64.b64encode(packed).decode("ascii"),
+            "counts": by_user.size().tolist(),
+        },
+        "known": {"ids": known.index.tolist(), "titles": known["title"].str.strip().tolist()},
+    }
+
+
+def as_script(contents, prefix=PREFIX):
     """Text of the script that sets the global: one line per key, for readable changes."""
     lines = [f"{json.dumps(key)}: {_compact(value)}" for key, value in contents.items()]
-    return PREFIX + "{\n" + ",\n".join(lines) + "\n}" + SUFFIX
+    return prefix + "{\n" + ",\n".join(lines) + "\n}" + SUFFIX
 
 
 def read_script(path=TARGET):
@@ -240,7 +290,7 @@ def projector_files(folder, matrix, movies):
 
 
 def write(target=TARGET):
-    """Train the bias model, and write what the pages need of it.
+    """Train the bias model, write what the pages need of it, and beside it the ratings.
 
     Parameters
     ----------
@@ -252,7 +302,10 @@ def write(target=TARGET):
     pathlib.Path
         `target`.
     """
-    return _write(Path(target), as_script(page_data(*_trained())))
+    model, ratings = _trained()
+    target = Path(target)
+    _write(target.with_name(RATINGS), as_script(ratings_data(ratings), RATINGS_PREFIX))
+    return _write(target, as_script(page_data(model, ratings)))
 
 
 def write_projector(folder):
