@@ -245,6 +245,24 @@ def test_scores_say_who_carries_the_mean(tiny_model):
     assert found["mean_by_users"] == pytest.approx(own)
 
 
+def test_weights_of_pc1_find_planted_slopes(tiny_model):
+    """Users whose vectors hold their slopes where the movies hold their mean ratings."""
+    model, ratings = tiny_model
+    kept = [layer.get_weights() for layer in (model.user_embedding, model.movie_embedding)]
+    rng = np.random.default_rng(0)
+    users, movies = (rng.normal(0, 0.01, weights[0].shape) for weights in kept)
+    users[1:, 0] = verdict._slopes(ratings)
+    movies[1:, 0] += 3.5 - data.movie_table(ratings)["rating"]  # PC1 may point either way
+    users[:, 0] *= -1
+    users[:, 1] += 10 * rng.normal(size=len(users))
+    model.user_embedding.set_weights([users])
+    model.movie_embedding.set_weights([movies])
+    found = verdict.score_measures(model, ratings)["weight_by_slope"]
+    for layer, weights in zip((model.user_embedding, model.movie_embedding), kept, strict=True):
+        layer.set_weights(weights)
+    assert found > 0.95
+
+
 @pytest.fixture(scope="module")
 def tiny_model():
     ratings = data.prepared()
