@@ -3,12 +3,13 @@
 from html.parser import HTMLParser
 import json
 from pathlib import Path
+import re
 
 import pandas as pd
 import pytest
 
 from embedlens.book import sliders
-from embedlens.experiments import sweep
+from embedlens.experiments import sweep, verdict
 
 ROOT = Path(__file__).parents[2]
 SIDES = {"slider-dropout": "movie_dropout", "slider-dim": "dim"}
@@ -132,3 +133,39 @@ def test_lab_gets_a_slider_of_plotly(written, means):
     assert slider["active"] == 1
     assert slider["steps"][2]["args"] == [{"y": [[0.6, 0.5], [2.0, 1.9]]}]
     assert json.loads(json.dumps(written[1])) == written[1]
+
+
+@pytest.fixture
+def riddle(browser, built_book):
+    page = browser.new_page()
+    page.goto((built_book / "book/04_factors.html").as_uri())
+    yield page
+    page.close()
+
+
+def test_titles_of_the_posts_tables_move_and_leap_at_one_back(riddle):
+    slider = riddle.locator("#slider-shift-range")
+    shown = riddle.locator("#slider-shift [data-step]:visible")
+    assert shown.count() == 1
+    assert "Flintstones, The (1994)" in shown.inner_text()
+    slider.focus()
+    found = {}
+    for key in ("Home", *["ArrowRight"] * 10):
+        riddle.keyboard.press(key)
+        assert shown.count() == 1
+        step = shown.get_attribute("data-step")
+        assert riddle.inner_text("#slider-shift-set") == step
+        assert slider.get_attribute("aria-valuetext") == step
+        told = shown.locator("p").inner_text()
+        found[step] = float(re.search(r"correlate at (-?[\d.]+)\.$", told)[1])
+    assert list(found) == ["-5", "-4", "-3", "-2", "-1", "0", "+1", "+2", "+3", "+4", "+5"]
+    by_shift = verdict.printed_correlations()
+    for step, value in found.items():
+        assert value == pytest.approx(by_shift[-int(step)], abs=0.006), step
+    assert max(found, key=found.get) == "-1"
+
+
+def test_tables_are_left_out_in_print(riddle):
+    riddle.emulate_media(media="print")
+    assert not riddle.locator("#slider-shift").is_visible()
+    assert riddle.locator("#fig-undone img").is_visible()

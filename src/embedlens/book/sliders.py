@@ -1,4 +1,4 @@
-"""Learning curves with a slider, for the book and for JupyterLab. Needs the extra "book"."""
+"""Curves and tables with a slider, for the book and for JupyterLab. Needs the extra "book"."""
 
 import html
 import json
@@ -22,6 +22,51 @@ PAGE = """\
 <script id="{name}-data" type="application/json">{content}</script>
 <script src="../_static/sliders.js" data-name="{name}"></script>
 """
+
+# All tables are in the page; the slider, by a script of its own in Lab too, shows one of them.
+TABLES = """\
+<div id="{name}" class="embedlens-tables">
+<p class="embedlens-slider">
+<label for="{name}-range">{label}: <output id="{name}-set">{shown}</output></label>
+<input id="{name}-range" type="range" min="0" max="{last}" value="{start}" aria-valuetext="{shown}"
+ oninput="const steps = [...this.closest('.embedlens-tables').querySelectorAll('[data-step]')];
+ steps.forEach((step, i) => {{ step.hidden = i !== this.valueAsNumber; }});
+ const text = steps[this.value].dataset.step;
+ this.ariaValueText = document.getElementById('{name}-set').textContent = text;">
+</p>
+{steps}
+</div>
+"""
+
+
+def show_tables(steps, start, label, name):
+    """Show one of several tables, by a slider.
+
+    Parameters
+    ----------
+    steps : dict of str to (str, pandas.DataFrame)
+        By what the slider is set to: a sentence, and the table below it.
+    start : str
+        The step to show first.
+    label : str
+        What the slider sets.
+    name : str
+        Id in the page.
+    """
+    parts = [
+        f'<div data-step="{html.escape(step)}"{"" if step == start else " hidden"}>'
+        f"<p>{html.escape(sentence)}</p>{table.to_html(border=0)}</div>"
+        for step, (sentence, table) in steps.items()
+    ]
+    page = TABLES.format(
+        name=name,
+        label=html.escape(label),
+        shown=html.escape(start),
+        start=list(steps).index(start),
+        last=len(steps) - 1,
+        steps="\n".join(parts),
+    )
+    display({"text/html": page, "text/plain": steps[start][0]}, raw=True)
 
 
 def show(curves, start, label, name, alt):
