@@ -15,15 +15,21 @@
   let moved = []; // the two of the last step, with where they were
   let frame; // how the picture's numbers become pixels
   let run = 0; // of the animation
+  let [low, high] = [-0.2, 0]; // ends of both axes
 
   const dot = (a, b) => a.x * b.x + a.y * b.y;
   const minus = (text) => text.replace("-", "−");
   const place = ({ x, y }) => minus(`${x.toFixed(2)} across, `) + minus(`${y.toFixed(2)} up`);
 
+  function set(element, attributes) {
+    for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
+    return element;
+  }
+
   function made(tag, attributes = {}, ...children) {
     const isDrawn = ["svg", "g", "line", "path", "text", "circle"].includes(tag);
-    const element = isDrawn ? document.createElementNS("http://www.w3.org/2000/svg", tag) : document.createElement(tag);
-    for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
+    const space = isDrawn ? "http://www.w3.org/2000/svg" : "http://www.w3.org/1999/xhtml";
+    const element = set(document.createElementNS(space, tag), attributes);
     element.append(...children);
     return element;
   }
@@ -44,28 +50,32 @@
     arrow.tip.addEventListener("pointermove", (event) => drag(arrow, event));
     arrow.tip.addEventListener("pointerup", () => tell(arrow));
     arrow.tip.addEventListener("keydown", (event) => press(arrow, event));
-    svg.append(arrow.leader, arrow.shaft, arrow.text);
+    svg.append(arrow.leader, arrow.text);
   }
-  svg.append(...[...films, ...users].map(({ tip }) => tip)); // above all lines
+  svg.append(...[...films, ...users].flatMap(({ shaft, tip }) => [shaft, tip])); // above the thin lines
 
-  /* Numbers from 0 to the longest arrow, and below 0 where one points there; never cut. */
+  /* What the axes show: more, where a step leads out of the picture. A hand stays inside. */
+  function stretch() {
+    const all = arrows.flatMap(({ x, y }) => [x, y]);
+    low = Math.min(low, Math.min(...all) - 0.2);
+    high = Math.max(high, Math.max(...all) + 0.2);
+  }
+
   function fit() {
     const width = app.clientWidth;
     const names = Math.min(150, 0.36 * width);
-    const all = [...arrows, ...start].flatMap(({ x, y }) => [x, y]);
-    const low = Math.min(0, ...all) - 0.2;
-    const high = Math.max(...all) + 0.2;
-    const side = Math.max(Math.min(width - names - 24, 440), (arrows.length + 1) * GAP);
-    const wide = Math.min(side, width - names - 24);
+    const room = Math.min(width - names - 24, 440);
+    const side = Math.max(room, (arrows.length + 1) * GAP); // high enough for all names
+    const wide = Math.min(side, room);
     svg.setAttribute("viewBox", `0 0 ${width} ${side + 22}`);
     svg.setAttribute("height", side + 22);
     const across = (x) => 20 + ((x - low) / (high - low)) * wide;
     const up = (y) => ((high - y) / (high - low)) * wide + (side - wide);
-    frame = { low, high, side, wide, across, up, unit: wide / (high - low) };
+    frame = { side, wide, across, up, unit: wide / (high - low) };
   }
 
   function grid() {
-    const { low, high, side, wide, across, up } = frame;
+    const { side, wide, across, up } = frame;
     const lines = [];
     for (let n = Math.ceil(low); n <= high; n++) {
       lines.push(made("line", { x1: across(n), x2: across(n), y1: side - wide, y2: side, class: n ? "" : "zero" }));
@@ -90,7 +100,6 @@
       const height = Math.min(Math.max(y, free), side - (arrows.length - 1 - i) * GAP);
       free = height + GAP;
       const angle = (Math.atan2(y - up(0), x - across(0)) * 180) / Math.PI;
-      const set = (element, attributes) => Object.entries(attributes).forEach(([key, value]) => element.setAttribute(key, value));
       set(arrow.shaft, { x1: across(0), y1: up(0), x2: x, y2: y, "stroke-width": (arrow.kind === "user" ? 3 : 1.5) + (isMoved ? 2 : 0) });
       set(arrow.tip, { transform: `translate(${x} ${y}) rotate(${angle})` });
       set(arrow.leader, { x1: x, y1: y, x2: 26 + wide, y2: height });
@@ -98,7 +107,7 @@
       arrow.text.classList.toggle("moved", isMoved);
       const [kind, position] = [arrow.kind === "user" ? "" : "film ", place(arrow)];
       set(arrow.tip, { "aria-label": `${kind}${arrow.name}, ${position}`, "aria-valuetext": position });
-      set(arrow.tip, { "aria-valuenow": arrow.x.toFixed(2), "aria-valuemin": frame.low.toFixed(2), "aria-valuemax": frame.high.toFixed(2) });
+      set(arrow.tip, { "aria-valuenow": arrow.x.toFixed(2), "aria-valuemin": low.toFixed(2), "aria-valuemax": high.toFixed(2) });
       Object.assign(arrow.tip.dataset, { name: arrow.name, x: arrow.x, y: arrow.y });
     });
   }
@@ -122,7 +131,7 @@
   /* ---- moved by hand ---- */
 
   function move(arrow, x, y) {
-    const inside = (value) => Math.min(Math.max(value, frame.low), frame.high);
+    const inside = (value) => Math.min(Math.max(value, low), high);
     Object.assign(arrow, { x: inside(x), y: inside(y) });
     moved = [];
     run += 1;
@@ -153,9 +162,8 @@
 
   /* ---- trained ---- */
 
-  const options = (rows) => rows.map((row) => made("option", {}, row));
   const select = (label, rows) => {
-    const control = made("select", { autocomplete: "off" }, ...options(rows));
+    const control = made("select", { autocomplete: "off" }, ...rows.map((row) => made("option", {}, row)));
     return [control, made("label", {}, label, control)];
   };
   const trainable = films.filter(({ kind }) => kind === "film"); // a film that nobody rated is not
@@ -163,6 +171,7 @@
   const [what, whatLabel] = select("Film", trainable.map((film) => film.name));
   const [stars, starsLabel] = select("Stars", [1, 2, 3, 4, 5]);
   const status = made("p", { role: "status" });
+  stars.value = 4;
 
   /* One step of gradient descent for one rating, by the chapter's formula. */
   function step() {
@@ -177,8 +186,9 @@
     }
     Object.assign(user, newU);
     Object.assign(film, newM);
+    stretch();
     moved = [{ arrow: user, ...u }, { arrow: film, ...m }];
-    status.textContent = `${user.name} and ${film.name} moved, and no other. Predicted before: `
+    status.textContent = `Moved: ${user.name} and ${film.name}, and no other. Predicted before: `
       + minus(`${dot(u, m).toFixed(2)}, after: `) + minus(`${dot(newU, newM).toFixed(2)}, rated: ${rating}.`);
     count();
     animate();
@@ -201,6 +211,8 @@
 
   function reset() {
     arrows.forEach((arrow, i) => Object.assign(arrow, start[i]));
+    [low, high] = [-0.2, 0];
+    stretch();
     moved = [];
     run += 1;
     status.textContent = "All arrows are where training had left them.";
@@ -213,18 +225,19 @@
   function begin() {
     const cold = films.find(({ kind }) => kind === "cold");
     const button = (label, act) => {
-      const made_ = made("button", { type: "button" }, label);
-      made_.addEventListener("click", act);
-      return made_;
+      const element = made("button", { type: "button" }, label);
+      element.addEventListener("click", act);
+      return element;
     };
-    const form = made("div", { class: "row" }, whoLabel, whatLabel, starsLabel, button("Train on this rating", step), button("Reset", reset));
+    const form = made("div", { class: "arrows-form" }, whoLabel, whatLabel, starsLabel, button("Train on this rating", step), button("Reset", reset));
     const about = cold ? [made("p", {}, `Nobody rated ${cold.name}, so it cannot be chosen and no step ever moves it. Its predictions change when a user moves.`)] : [];
     const hint = made("p", {}, "Drag the tips, or reach them by Tab and move them by arrow keys (Shift: further).");
-    app.replaceChildren(hint, svg, form, status, ...about, made("div", { class: "table" }, table));
+    app.replaceChildren(hint, svg, form, status, ...about, made("div", { class: "arrows-table" }, table));
     const left = app.closest(".cell_output");
     document.getElementById(`fig-${name}`)?.prepend(app);
     if (left && !left.contains(app)) left.hidden = true;
     app.classList.add("ready");
+    stretch();
     draw();
     count();
     new ResizeObserver(() => draw()).observe(app);

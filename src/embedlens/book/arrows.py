@@ -31,8 +31,9 @@ FILMS = {
 }
 COLD = "Blade Runner"  # its ratings are held back
 USERS = (312, 580, 77)
-# Longer initial vectors than the chapter's and longer steps: few ratings, arrows to be seen.
-RECIPE = Recipe(SimpleDot, Training(epochs=20, learning_rate=0.02), dim=2, high=1.0)
+# Few ratings: longer steps than the chapter's, and longer initial vectors, so that the cold film's
+# can be seen, and users' and films' end about as long as each other.
+RECIPE = Recipe(SimpleDot, Training(epochs=20, learning_rate=0.02), dim=2, high=1.5)
 SEED = 1
 
 # The script draws all the rest, below "fig-{name}". Lab, a reader without JavaScript and the PDF
@@ -116,14 +117,17 @@ def draw(vectors, ax=None):
     places = vectors[["x", "y"]]
     low, high = min(places.min().min(), 0) - 0.2, places.max().max() + 0.2
     ordered = vectors.sort_values("y")
+    ax.grid(visible=False)
     heights = apart(ordered["y"], (high - low) / 18)
     colours = _colours()
     for arrow, height in zip(ordered.itertuples(), heights, strict=True):
         style = {"arrowstyle": "-|>", "color": colours[arrow.kind], "shrinkA": 0, "shrinkB": 0}
         style |= {"linewidth": 3 if arrow.kind == "user" else 1.5}
         style |= {"linestyle": "--" if arrow.kind == "cold" else "-"}
-        ax.annotate("", (arrow.x, arrow.y), (0, 0), arrowprops=style)
-        ax.plot([arrow.x, high + 0.1], [arrow.y, height], color="0.75", linewidth=0.6)
+        order = 2 if arrow.kind == "film" else 3
+        ax.annotate("", (arrow.x, arrow.y), (0, 0), arrowprops=style, zorder=order)
+        leader = [arrow.x, high + 0.1], [arrow.y, height]
+        ax.plot(*leader, color="0.5", linewidth=0.5, clip_on=False, zorder=1)
         look = {
             "weight": "bold" if arrow.kind == "user" else "normal",
             "style": "italic" if arrow.kind == "cold" else "normal",
