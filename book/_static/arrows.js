@@ -48,7 +48,7 @@
     arrow.tip = made("g", { class: "tip", tabindex: 0, role: "slider" }, hold, made("path", { d: "M0 0L-11 5L-11 -5Z", fill: colours[kind] }));
     arrow.tip.addEventListener("pointerdown", (event) => arrow.tip.setPointerCapture(event.pointerId));
     arrow.tip.addEventListener("pointermove", (event) => drag(arrow, event));
-    arrow.tip.addEventListener("pointerup", () => tell(arrow));
+    arrow.tip.addEventListener("lostpointercapture", () => arrow.isDragged && tell(arrow));
     arrow.tip.addEventListener("keydown", (event) => press(arrow, event));
     svg.append(arrow.leader, arrow.text);
   }
@@ -143,6 +143,7 @@
     if (!arrow.tip.hasPointerCapture(event.pointerId)) return;
     const box = svg.getBoundingClientRect();
     const { unit, across, up } = frame;
+    arrow.isDragged = true;
     move(arrow, (event.clientX - box.left - across(0)) / unit, (up(0) - (event.clientY - box.top)) / unit);
   }
 
@@ -156,6 +157,7 @@
   }
 
   function tell(arrow) {
+    arrow.isDragged = false;
     const changed = arrow.kind === "user" ? films.length : users.length;
     status.textContent = `You moved ${arrow.name}: ${changed} dot products changed.`;
   }

@@ -128,6 +128,12 @@ def test_dragging_a_tip_changes_its_dot_products(page, vectors, name):
     assert page.inner_text("[role=status]") == f"You moved {name}: {said} dot products changed."
 
 
+def test_a_tip_that_is_only_clicked_has_not_moved(page, vectors):
+    page.mouse.click(*page.evaluate(AT, "Fargo"))
+    check_moved(page, vectors, [])
+    assert page.inner_text("[role=status]") == ""
+
+
 def test_a_tip_stays_in_the_picture(page, vectors):
     x, y = page.evaluate(AT, "Fargo")
     page.mouse.move(x, y)
