@@ -1,1 +1,1 @@
-"""What turns the chapters into pages: execution, the PDF, sliders, data of the live pages."""
+"""What turns the chapters into pages: execution, PDF, sliders, arrows, data of the live pages."""
