@@ -115,6 +115,7 @@ class _Words:
     glued: dict
     figures: dict
     exercises: dict
+    terms: dict
     citations: dict
 
     def resolve(self, text):
@@ -133,10 +134,11 @@ class _Words:
             case "math":
                 return f"${content}$"
             case "term":
-                return f"[{shown}](glossary.md#term-{(target or shown).replace(' ', '-')})"
+                term = self._known(self.terms, (target or shown).lower())
+                return f"[{shown}](glossary.md#term-{term.replace(' ', '-')})"
             case "cite:p":
                 cited = [self._known(self.citations, key.strip()) for key in content.split(",")]
-                return f"([{'; '.join(cited)}](references.md))"
+                return f"([{'; '.join(sorted(cited))}](references.md))"
         raise ValueError(f"{self.chapter}: no rule for the role {match[0]}")
 
     def _directive(self, match):
@@ -182,6 +184,7 @@ def _words(twin):
         glued=_glued(cells),
         figures={name: f"{number}.{place}" for place, name in enumerate(figures, 1)},
         exercises={name: f"{number}.{place}" for place, name in enumerate(exercises, 1)},
+        terms={term.lower(): term for term in _terms(root / "book/glossary.md")},
         citations=_citations(root / config["bibtex_bibfiles"][0]),
     )
 
@@ -192,11 +195,16 @@ def _glued(cells):
     return {o.metadata.scrapbook.name: str(ast.literal_eval(o.data[GLUED])) for o in stored}
 
 
+def _terms(file):
+    glossary = file.read_text(encoding="utf-8").partition(":::{glossary}\n")[2]
+    return re.findall(r"^(\S.*)\n  ", glossary, re.MULTILINE)
+
+
 def _citations(file):
     """Author and year of each source, by its key."""
     found = {}
     for key, entry in parse_file(file).entries.items():
-        persons = entry.persons.get("author", [])
+        persons = entry.persons.get("author") or entry.persons["editor"]
         people = [" ".join(map(str, person.rich_last_names)) for person in persons]
         names = " and ".join(people) if len(people) < 3 else f"{people[0]} et al."
         found[key] = f"{names}, {entry.fields['year']}"
