@@ -84,6 +84,7 @@ def text_in_view(page):
 def test_a_plain_notebook_runs_in_lab(lab, page):
     page.goto(lab("notebooks/01_data.ipynb"))
     page.locator(".jp-MarkdownCell h1").wait_for(timeout=60_000)
+    page.get_by_text("(ipykernel) | Idle").wait_for(timeout=60_000)
     page.get_by_text("Run", exact=True).first.click()
     page.get_by_text("Run All Cells", exact=True).click()
     page.wait_for_function(FINISHED, timeout=120_000)
@@ -98,9 +99,7 @@ def test_a_plain_notebook_runs_in_lab(lab, page):
     assert figures.evaluate_all("all => all.every(image => image.naturalWidth > 300)")
     solution = page.get_by_text("seed 4: ")
     assert not solution.is_visible()
-    page.locator(".jp-MarkdownCell", has_text="Solution to Exercise 1.1").locator(
-        ".jp-collapseHeadingButton"
-    ).click()
+    page.locator(".jp-showHiddenCellsButton").click()
     assert solution.is_visible()
 
 
