@@ -54,11 +54,13 @@ def write_all(book=chapters.BOOK, folder=NOTEBOOKS):
     Raises
     ------
     ValueError
-        If a chapter is damaged, or has a role or directive that is not known here.
+        If there is no chapter, or one is damaged or has a role or directive not known here.
     """
+    twins, kept = chapters.text_twins(book), []
+    if not twins:
+        raise ValueError(f"no chapter in {book / 'text'}: run this from the repository root")
     folder.mkdir(exist_ok=True)
-    kept = []
-    for twin in chapters.text_twins(book):
+    for twin in twins:
         target, text = folder / f"{twin.stem}.ipynb", as_text(twin)
         before = target.read_text(encoding="utf-8") if target.exists() else ""
         if before == text:
