@@ -18,7 +18,9 @@ from test_plain import RAW
 # All cells in the page, not only those in view: else those further down would not be looked at.
 SETTINGS = {"@jupyterlab/notebook-extension/tracker": {"windowingMode": "none"}}
 SETTINGS["@jupyterlab/apputils-extension/notification"] = {"fetchNews": "false"}
+# An error ends the run.
 FINISHED = r"""() => {
+  if (document.querySelector("[data-mime-type$='jupyter.error']")) return true;
   const prompts = [...document.querySelectorAll(".jp-InputArea-prompt")].map(e => e.textContent);
   return prompts.every(text => !text.includes("*")) && /\d/.test(prompts.filter(e => e).at(-1));
 }"""
@@ -88,12 +90,12 @@ def test_a_plain_notebook_runs_in_lab(lab, page):
     page.get_by_text("Run", exact=True).first.click()
     page.get_by_text("Run All Cells", exact=True).click()
     page.wait_for_function(FINISHED, timeout=120_000)
+    errors = page.locator(ERRORS)
+    assert errors.count() == 0, errors.all_inner_texts()
     text = text_in_view(page)
     assert not RAW.findall(text)
     assert "data_users" not in text
     assert "There are 671 users." in text
-    errors = page.locator(ERRORS)
-    assert errors.count() == 0, errors.all_inner_texts()
     figures = page.locator(".jp-RenderedImage img")
     assert figures.count() == len(re.findall(r"^Figure 1\.\d\. ", text, re.MULTILINE)) == 5
     assert figures.evaluate_all("all => all.every(image => image.naturalWidth > 300)")
