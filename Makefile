@@ -28,6 +28,7 @@ $(READY): requirements.lock pyproject.toml
 	@touch $@
 
 book: $(READY) ## render the book from the stored notebooks into _build/html
+	$(BIN)/python -m embedlens plain
 	$(BIN)/jupyter-book build . -W -n --keep-going --quiet
 	@echo "Written: _build/html/index.html"
 
@@ -38,8 +39,9 @@ pdf: $(READY) ## print the whole book into _build/embedlens.pdf (needs Chromium 
 test: $(READY) ## run every test, and every chapter again (about a quarter of an hour)
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-lab: $(READY) ## open the chapters in JupyterLab, text twins kept in step
-	$(BIN)/jupyter lab --LabApp.default_url=/lab/tree/book
+lab: $(READY) ## open the chapters in JupyterLab: notebooks/ to run, book/ to edit
+	$(BIN)/python -m embedlens plain
+	$(BIN)/jupyter lab --LabApp.default_url=/lab/tree/notebooks
 
 reproduce: $(READY) ## audit every claim over 40 runs (about half an hour)
 	$(BIN)/python -m embedlens reproduce --output book/results/verdict.json \

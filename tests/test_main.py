@@ -9,6 +9,7 @@ import pytest
 
 from embedlens import experiments, recipes
 from embedlens.__main__ import main
+from embedlens.book import plain
 from embedlens.experiments import runner
 
 ROOT = Path(__file__).parent.parent
@@ -153,3 +154,15 @@ def test_command_chooses_the_backend_before_keras_is_imported():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert done.stdout.strip() == "jax False", done.stderr
+
+
+def test_plain_says_what_is_missing_or_kept(monkeypatch, tmp_path):
+    kept = tmp_path / "notebooks/01_data.kept-20260101-120000.ipynb"
+    monkeypatch.setattr(plain, "write_all", lambda: [kept])
+    assert run("plain").output == f"It was run in its place, and is kept: {kept}\n"
+    monkeypatch.undo()
+    monkeypatch.chdir(tmp_path)
+    done = run("plain")
+    assert done.exit_code == 1
+    assert "run this from the repository root" in done.output
+    assert not (tmp_path / "notebooks").exists()

@@ -1,22 +1,25 @@
 """What the pages need beyond the theme: a local extension, named in `_config.yml`.
 
 One setting, the address of the repository, gives all other addresses. Each page has
-a description; each chapter can be downloaded as a script, and its edit button leads
-to its text twin.
+a description; each chapter can be downloaded as a script and as a plain notebook,
+which Binder and Colab open too, and its edit button leads to its text twin.
 """
 
 from html import escape
 from pathlib import Path
+import shutil
 from urllib.parse import urlsplit
 
 import jupytext
+
+from embedlens.book import plain
 
 
 def derive_addresses(app, config):
     """Work out the addresses of the site from the one of the repository."""
     repository = config.html_theme_options["repository_url"]
-    owner, name = urlsplit(repository).path.strip("/").split("/")
-    config.html_baseurl = config.ogp_site_url = f"https://{owner}.github.io/{name}/"
+    name = urlsplit(repository).path.strip("/").split("/")[1]
+    config.html_baseurl = config.ogp_site_url = plain.site_of(repository)
     config.notfound_urls_prefix = f"/{name}/"
     page = config.notfound_context
     page["body"] = page["body"].replace('href="/', f'href="/{name}/')
@@ -50,7 +53,7 @@ def describe(app, pagename, templatename, context, doctree):
 
 
 def finish_chapter(app, pagename, templatename, context, doctree):
-    """Offer a chapter as a script; let its edit button lead to the text."""
+    """Offer a chapter as a script; lead to its text and its plain notebook."""
     source = Path(app.env.doc2path(pagename))
     if app.builder.name != "html" or source.suffix != ".ipynb":
         return
@@ -64,6 +67,16 @@ def finish_chapter(app, pagename, templatename, context, doctree):
             if button.get("label") == "source-edit-button":
                 twin = f"{source.parent.name}/text/{source.stem}.md"
                 button["url"] = button["url"].replace(f"{pagename}.ipynb", twin)
+            elif group.get("label") == "launch-buttons":
+                where = f"{plain.NOTEBOOKS}/{source.name}"
+                button["url"] = button["url"].replace(f"{pagename}.ipynb", where)
+
+
+def offer_plain_notebooks(app, exception):
+    """Let the button for a download give the plain notebook, not Sphinx' source."""
+    ours = Path(app.srcdir) / plain.NOTEBOOKS
+    for source in (Path(app.outdir) / "_sources/book").glob("*.ipynb"):
+        shutil.copyfile(ours / source.name, source)
 
 
 def as_script(notebook):
@@ -93,4 +106,5 @@ def setup(app):
     app.connect(
         "html-page-context", finish_chapter, priority=600
     )  # after the theme's buttons
+    app.connect("build-finished", offer_plain_notebooks)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

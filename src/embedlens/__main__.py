@@ -97,6 +97,19 @@ def execute(names):
 
 
 @main.command()
+def plain():
+    """Derive the plain notebooks from the chapters."""
+    from embedlens.book import plain
+
+    try:
+        kept = plain.write_all()
+    except ValueError as error:
+        raise click.ClickException(str(error)) from error
+    for path in kept:
+        print(f"It was run in its place, and is kept: {path}")
+
+
+@main.command()
 @click.argument("target", type=_FileToWrite(), default="book/_static/movies-data.js")
 def pages(target):
     """Train the model, write the data of the pages."""

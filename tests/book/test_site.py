@@ -92,10 +92,13 @@ def test_page_has_favicon_and_mark(built_book, page):
 def test_chapter_leads_to_its_text_and_opens_elsewhere(built_book, twin):
     found = links((built_book / f"book/{twin.stem}.html").read_text())
     assert f"{ADDRESS}/edit/main/book/text/{twin.stem}.md" in found
-    notebook = f"book/{twin.stem}.ipynb"
+    notebook = f"notebooks/{twin.stem}.ipynb"
     assert f"https://mybinder.org/v2/gh/{OWNER}/{NAME}/main?urlpath=lab/tree/{notebook}" in found
     colab = f"https://colab.research.google.com/github/{OWNER}/{NAME}/blob/main/{notebook}"
     assert colab in found
+    (download,) = [link for link in found if link.endswith(f"_sources/book/{twin.stem}.ipynb")]
+    plain = built_book / "book" / download
+    assert plain.read_bytes() == (ROOT / notebook).read_bytes()
     assert any(link.startswith(f"{ADDRESS}/issues/new") for link in found)
 
 

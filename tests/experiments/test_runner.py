@@ -61,6 +61,13 @@ def test_a_missing_file(name, tmp_path):
         experiments.load(tmp_path / f"{name}.json")
 
 
+def test_outside_the_repository_results_come_with_the_package(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert experiments.load("results/sweep.json") == experiments.load(stored("sweep"))
+    with pytest.raises(FileNotFoundError):
+        experiments.load("sweep.json")
+
+
 @each_experiment
 def test_other_settings_are_refused(name, monkeypatch):
     experiment = experiments.get(name)

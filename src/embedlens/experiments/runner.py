@@ -110,6 +110,8 @@ class Experiment:
         Parameters
         ----------
         path : path-like
+            If it is not there, as for a chapter that runs outside the repository: within the
+            package, which brings ``results/NAME.json`` with it.
 
         Returns
         -------
@@ -127,6 +129,8 @@ class Experiment:
         present = {"settings": json.loads(json.dumps(self.settings))}
         if self.with_data:
             present["data"] = provenance.dataset_digest()
+        if not Path(path).exists():
+            path = provenance.PACKAGE / path
         try:
             stored = json.loads(Path(path).read_text(encoding="utf-8"))
             found = {key: stored["provenance"][key] for key in present}
