@@ -163,10 +163,10 @@
 
   // Names of well-known movies ---------------------------------------------------------------
 
-  /* "Matrix, The (1999)" as "The Matrix"; what follows a colon, a dash or a bracket is left out. */
+  /* "Matrix, The (1999)" as "The Matrix"; if long, up to a colon or a dash. */
   function shortTitle(i) {
     const bare = movies.title[i].replace(/ \(.*$/, "").replace(/^(.*), (The|A|An)$/, "$2 $1");
-    return bare.replace(/(:| - | and the ).*$/, "");
+    return bare.length > 22 ? bare.replace(/(:| - | and the ).*$/, "") : bare;
   }
 
   const pen = document.createElement("canvas").getContext("2d");

@@ -350,10 +350,11 @@ document.addEventListener("DOMContentLoaded", () => {
   function reasonOf(list, { least, digits }) {
     const { because, although } = reasons(list, least);
     const given = ({ id, push }) => `${titleOf(id)} ${chosen.get(id)} ★ (${signed(push, digits)})`;
-    const start = because.length
-      ? `Because you gave ${because.map(given).join(" and ")}`
-      : "No rating of yours speaks for it";
-    return start + (although.length ? `, although you gave ${given(although[0])}.` : ".");
+    const [pro, contra] = [because, although].map((some) => some.map(given).join(" and "));
+    if (!pro && !contra) return "Your ratings hardly move it.";
+    const sum = list.reduce((total, { push }) => total + push, 0);
+    if (pro && sum > 0) return `Because you gave ${pro}${contra && `, although you gave ${contra}`}.`;
+    return `In spite of your taste: you gave ${contra}${pro && `; in its favour only ${pro}`}.`;
   }
 
   function recommendation(movie, model, widest, otherPlace) {

@@ -34,7 +34,7 @@ def centred(ratings, sizes):
     return matrix
 
 
-def weights(matrix, penalty):
+def weights(matrix, penalty, among=None):
     """Weights that predict each column of a matrix from all others.
 
     Parameters
@@ -42,6 +42,8 @@ def weights(matrix, penalty):
     matrix : numpy.ndarray, shape (n_users, n_movies)
     penalty : float
         On the sum of the squared weights; above 0.
+    among : array-like of int, optional
+        Columns to give the weights between. Default: all.
 
     Returns
     -------
@@ -55,7 +57,10 @@ def weights(matrix, penalty):
     ValueError
         If the penalty is not above 0.
     """
-    own = matrix.T @ _solved(matrix, penalty)  # I - penalty * P, by Woodbury's identity
+    among = np.arange(matrix.shape[1]) if among is None else among
+    own = (
+        matrix[:, among].T @ _solved(matrix, penalty)[:, among]
+    )  # I - penalty * P, by Woodbury's identity
     found = own / (1 - np.diag(own))
     np.fill_diagonal(found, 0)
     return found

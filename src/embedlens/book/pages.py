@@ -308,7 +308,7 @@ def ease_data(model, ratings, seed=SEED):
     matrix = ease.centred(train_ratings, sizes)
     every = data.movie_table(ratings)
     ids = every.index[every["n_ratings"] >= AT_LEAST]
-    cut = cut_weights(ease.weights(matrix, penalty)[np.ix_(ids, ids)])
+    cut = cut_weights(ease.weights(matrix, penalty, ids))
     on_page = np.full(matrix.shape, -1e9)  # what the page does not have comes last
     on_page[:, ids] = matrix[:, ids] @ ease_weights_in(cut)
     seen = recommend.seen_matrix(train_ratings, sizes)
