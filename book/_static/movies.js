@@ -5,9 +5,11 @@
 window.EmbedLensMovies = (() => {
   const OFFERED = 8;
 
+  const bytesOf = (text) => Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
+
   /* One vector per movie; `data` is window.EMBEDLENS. */
   function vectorsOf({ vectors, dim, movies }) {
-    const bytes = Uint8Array.from(atob(vectors), (character) => character.charCodeAt(0));
+    const bytes = bytesOf(vectors);
     const view = new DataView(bytes.buffer);
     const numbers = Float64Array.from({ length: bytes.length / 4 }, (_, i) => view.getFloat32(4 * i, true));
     return movies.id.map((_, row) => numbers.subarray(row * dim, (row + 1) * dim));
@@ -49,8 +51,9 @@ window.EmbedLensMovies = (() => {
   }
 
   /* The search box: a combobox with a list, as the ARIA practices describe it. `say(text)` tells
-     how many movies are found; `choose(row)` is called with the movie that is taken. */
-  function connectSearch({ input, list, movies, say, choose }) {
+     how many movies are found, and of a movie that is taken again that it is chosen already, by
+     `isChosen(row)`; `choose(row)` is called with the movie that is taken. */
+  function connectSearch({ input, list, movies, say, choose, isChosen }) {
     const search = searchIn(movies);
     let options = [];
     let active = -1;
@@ -101,8 +104,10 @@ window.EmbedLensMovies = (() => {
 
     function take(place) {
       const row = options[place];
+      const again = isChosen(row);
       close();
       choose(row);
+      if (again) say(`${movies.title[row]} is already chosen.`);
     }
 
     const keys = {
@@ -127,5 +132,5 @@ window.EmbedLensMovies = (() => {
     });
   }
 
-  return { vectorsOf, dot, cosine, searchIn, element, connectSearch };
+  return { bytesOf, vectorsOf, dot, cosine, searchIn, element, connectSearch };
 })();

@@ -1,9 +1,11 @@
 /* The page "Try it yourself". First pure functions, which repeat src/embedlens/foldin.py
-   (tests hold the two together); below them what touches the page. Needs movies.js. */
+   and use the weights of src/embedlens/ease.py
+   (tests hold them together); below them what touches the page. Needs movies.js. */
 "use strict";
 
 window.EmbedLensTry = (() => {
-  const { vectorsOf, dot, cosine } = window.EmbedLensMovies;
+  const { bytesOf, vectorsOf, dot } = window.EmbedLensMovies;
+  const WELL = 100; // Ordered by taste: out of so many movies with the highest predictions.
 
   /* What stays fixed: movies and average user. `data` is window.EMBEDLENS. */
   function spaceOf(data) {
@@ -77,27 +79,70 @@ window.EmbedLensTry = (() => {
     return { row, id: space.id[row], predicted, bias, shared, taste };
   }
 
-  /* The rated movie with the greatest cosine similarity, and what its rating adds to taste. */
-  function nearest(space, user, row) {
-    let best = null;
-    user.rows.forEach((rated, i) => {
-      const near = cosine(space.vectors[row], space.vectors[rated]);
-      const push = (dot(space.vectors[row], space.vectors[rated]) * user.residuals[i]) / space.ridge.vector;
-      if (!best || near > best.cosine) best = { id: space.id[rated], cosine: near, push };
-    });
-    return best;
+  /* What each rating adds to the taste for one movie; the pushes add up to it. */
+  function pushes(space, user, row) {
+    return user.rows.map((rated, i) => ({
+      id: space.id[rated],
+      push: (dot(space.vectors[row], space.vectors[rated]) * user.residuals[i]) / space.ridge.vector,
+    }));
   }
 
-  /* The n best movies that the user has not rated; `by` is "predicted" or "taste". */
-  function rank(space, user, n = 10, by = "predicted") {
+  const byPrediction = (a, b) => b.predicted - a.predicted || a.id - b.id;
+
+  /* All movies that the user has not rated, best first. By "taste": the WELL movies with the
+     highest predictions alone. */
+  function rank(space, user, by = "predicted") {
     const rated = new Set(user.rows);
-    return space.id
+    const all = space.id
       .map((_, row) => row)
       .filter((row) => !rated.has(row))
       .map((row) => explain(space, user, row))
-      .sort((a, b) => b[by] - a[by] || b.predicted - a.predicted || a.id - b.id)
-      .slice(0, n)
-      .map((movie) => ({ ...movie, nearest: nearest(space, user, movie.row) }));
+      .sort(byPrediction);
+    if (by === "predicted") return all;
+    return all.slice(0, WELL).sort((a, b) => b.taste - a.taste || byPrediction(a, b));
+  }
+
+  /* The weights of EASE; `data` is window.EMBEDLENS_EASE. */
+  function easeOf({ rows, weights, units, kept, middle }) {
+    const targets = new Uint16Array(bytesOf(rows).buffer);
+    const steps = new Int8Array(bytesOf(weights).buffer);
+    return { targets, steps, units, kept, middle };
+  }
+
+  /* All movies that EASE gives a score above 0, best first, with what each rating adds to it. */
+  function rankByEase(space, ease, ratings) {
+    const found = new Map();
+    for (const [id, stars] of ratings) {
+      const row = space.rowOf.get(id);
+      const unit = (stars - ease.middle) * ease.units[row];
+      for (let k = row * ease.kept; k < (row + 1) * ease.kept; k++) {
+        const target = ease.targets[k];
+        if (!found.has(target)) found.set(target, []);
+        found.get(target).push({ id, push: unit * ease.steps[k] });
+      }
+    }
+    for (const [id] of ratings) found.delete(space.rowOf.get(id));
+    const sum = (list) => list.reduce((total, { push }) => total + push, 0);
+    return [...found]
+      .map(([row, list]) => ({
+        row,
+        id: space.id[row],
+        score: sum(list),
+        favour: sum(list.filter(({ push }) => push > 0)),
+        against: sum(list.filter(({ push }) => push < 0)),
+        pushes: list,
+      }))
+      .filter(({ score }) => score > 0)
+      .sort((a, b) => b.score - a.score || a.id - b.id);
+  }
+
+  /* The two ratings that speak most for a movie, and the one that speaks most against it. */
+  function reasons(list, least) {
+    const sorted = list.filter(({ push }) => Math.abs(push) >= least).sort((a, b) => b.push - a.push);
+    return {
+      because: sorted.filter(({ push }) => push > 0).slice(0, 2),
+      although: sorted.filter(({ push }) => push < 0).slice(-1),
+    };
   }
 
   /* "#r=318:5,296:4.5" as ratings, and what was ignored, with the reason. */
@@ -128,22 +173,47 @@ window.EmbedLensTry = (() => {
 
   const formatLink = (ratings) => "#r=" + ratings.map((pair) => pair.join(":")).join(",");
 
-  return { spaceOf, foldIn, explain, nearest, rank, parseLink, formatLink };
+  return {
+    WELL, spaceOf, foldIn, explain, pushes, rank, easeOf, rankByEase, reasons, parseLink, formatLink,
+  };
 })();
 
 document.addEventListener("DOMContentLoaded", () => {
   const app = document.getElementById("try-app");
-  if (!app || !window.EMBEDLENS) return;
+  if (!app || !window.EMBEDLENS || !window.EMBEDLENS_EASE) return;
   const { element, connectSearch } = window.EmbedLensMovies;
-  const { spaceOf, foldIn, rank, parseLink, formatLink } = window.EmbedLensTry;
+  const {
+    WELL, spaceOf, foldIn, pushes, rank, easeOf, rankByEase, reasons, parseLink, formatLink,
+  } = window.EmbedLensTry;
   const STORE = "embedlens-ratings";
   const SHOWN = 8;
-  const PARTS = ["bias", "shared", "taste"];
+  const LISTED = 10;
   const space = spaceOf(window.EMBEDLENS);
+  const ease = easeOf(window.EMBEDLENS_EASE);
+  /* `parts`: of the bars; `least`: pushes that are smaller are no reasons. */
+  const MODELS = {
+    bias: {
+      name: "the bias model",
+      parts: ["bias", "shared", "taste"],
+      digits: 2,
+      least: 0.005,
+      told: (movie) => `${movie.predicted.toFixed(2)} ★`,
+      sums: (movie) => MODELS.bias.parts.map((name) => `${name} ${signed(movie[name], 2)}`).join(", "),
+    },
+    ease: {
+      name: "EASE",
+      parts: ["favour", "against"],
+      digits: 3,
+      least: 0.0005,
+      told: (movie) => `score ${movie.score.toFixed(3)}`,
+      sums: (movie) => `in favour ${movie.favour.toFixed(3)}, against ${Math.abs(movie.against).toFixed(3)}`,
+    },
+  };
   const mostRated = space.id.map((_, row) => row).sort((a, b) => space.n[b] - space.n[a] || a - b);
   const part = (name) => document.getElementById(`try-${name}`);
   const titleOf = (id) => space.title[space.rowOf.get(id)];
-  const signed = (x) => (x < -0.005 ? "−" : "+") + Math.abs(x).toFixed(2);
+  const signed = (x, digits) =>
+    (x.toFixed(digits) < 0 ? "−" : "+") + Math.abs(x).toFixed(digits);
 
   /* Dense id -> stars, or null for a movie that was chosen and waits for its stars. */
   let chosen = new Map();
@@ -260,10 +330,10 @@ document.addEventListener("DOMContentLoaded", () => {
 
   /* ---- recommendations ---- */
 
-  function bar(movie, widest) {
+  function bar(movie, parts, widest) {
     const segments = [];
     const ends = { 1: 0, "-1": 0 }; /* Positive parts pile up to the right, negative to the left. */
-    for (const name of PARTS) {
+    for (const name of parts) {
       const side = movie[name] < 0 ? -1 : 1;
       const width = (Math.abs(movie[name]) / widest.span) * 100;
       const from = (widest.left / widest.span) * 100 + ends[side] - (side < 0 ? width : 0);
@@ -276,21 +346,29 @@ document.addEventListener("DOMContentLoaded", () => {
     return element("div", { className: "try-bar", attributes: { "aria-hidden": "true" } }, ...segments);
   }
 
-  function recommendation(movie, widest) {
-    const parts = PARTS.map((name) => `${name} ${signed(movie[name])}`).join(", ");
+  /* "Because you gave A 5 ★ (+0.12) and B 4 ★ (+0.08), although you gave C 1 ★ (−0.05)." */
+  function reasonOf(list, { least, digits }) {
+    const { because, although } = reasons(list, least);
+    const given = ({ id, push }) => `${titleOf(id)} ${chosen.get(id)} ★ (${signed(push, digits)})`;
+    const [pro, contra] = [because, although].map((some) => some.map(given).join(" and "));
+    if (!pro && !contra) return "Your ratings hardly move it.";
+    const sum = list.reduce((total, { push }) => total + push, 0);
+    if (pro && sum > 0) return `Because you gave ${pro}${contra && `, although you gave ${contra}`}.`;
+    return `In spite of your taste: you gave ${contra}${pro && `; in its favour only ${pro}`}.`;
+  }
+
+  function recommendation(movie, model, widest, otherPlace) {
+    const { parts, told, sums } = model;
     const lines = [
       element("div", { className: "try-head" },
         element("span", { className: "try-title", textContent: space.title[movie.row] }),
-        element("span", { className: "try-predicted", textContent: `${movie.predicted.toFixed(2)} ★` })),
-      bar(movie, widest),
-      element("div", { className: "try-small", textContent: parts }),
+        element("span", { className: "try-predicted", textContent: told(movie) })),
+      bar(movie, parts, widest),
+      element("div", { className: "try-small", textContent: `${sums(movie)}. ${otherPlace}` }),
     ];
-    if (movie.nearest) {
-      const { id, cosine, push } = movie.nearest;
-      const why =
-        `Nearest of your movies: ${titleOf(id)}, which you gave ${chosen.get(id)} ★ ` +
-        `(cosine ${cosine.toFixed(2).replace("-", "−")}, adds ${signed(push)} to taste)`;
-      lines.push(element("div", { className: "try-small", textContent: why }));
+    if (movie.pushes.length) {
+      const why = reasonOf(movie.pushes, model);
+      lines.push(element("div", { className: "try-small try-why", textContent: why }));
     }
     return element("li", { dataset: { id: movie.id } }, ...lines);
   }
@@ -300,19 +378,68 @@ document.addEventListener("DOMContentLoaded", () => {
     showList();
   }
 
-  function showList() {
+  /* The lists of both models: all movies, best first. */
+  function lists() {
     const ratings = rated();
-    const list = rank(space, foldIn(space, ratings), 10, part("order").value);
+    const user = foldIn(space, ratings);
+    const list = rank(space, user, part("order").value);
+    return {
+      bias: list.map((movie, place) =>
+        place < LISTED ? { ...movie, pushes: pushes(space, user, movie.row) } : movie),
+      ease: rankByEase(space, ease, ratings),
+    };
+  }
+
+  /* Where the list of the other model has the movie. */
+  function placesIn(list, name) {
+    const places = new Map(list.map(({ id }, place) => [id, place + 1]));
+    return (id) => (places.has(id) ? `Place ${places.get(id)} for ${name}.` : `Not listed by ${name}.`);
+  }
+
+  function showList() {
+    const which = part("model").value;
+    const other = which === "ease" ? "bias" : "ease";
+    const model = MODELS[which];
+    const all = lists();
+    const list = all[which].slice(0, LISTED);
     const sum = (movie, side) =>
-      PARTS.reduce((total, name) => total + Math.max(side * movie[name], 0), 0);
-    const left = Math.max(...list.map((movie) => sum(movie, -1)));
-    const right = Math.max(...list.map((movie) => sum(movie, 1)));
+      model.parts.reduce((total, name) => total + Math.max(side * movie[name], 0), 0);
+    const left = Math.max(0, ...list.map((movie) => sum(movie, -1)));
+    const right = Math.max(0, ...list.map((movie) => sum(movie, 1)));
     const widest = { left, span: Math.max(left + right, 1e-9) };
-    part("list").replaceChildren(...list.map((movie) => recommendation(movie, widest)));
-    const count = ratings.length === 1 ? "1 rating" : `${ratings.length} ratings`;
-    part("whose").textContent = ratings.length
-      ? `For you, from ${count}. First: ${space.title[list[0].row]}.`
-      : "You have not rated yet: these are for the average user.";
+    const otherPlace = rated().length ? placesIn(all[other], MODELS[other].name) : () => "";
+    part("list").replaceChildren(
+      ...list.map((movie) => recommendation(movie, model, widest, otherPlace(movie.id))));
+    for (const name of ["bias", "ease"]) {
+      for (const e of app.querySelectorAll(`.try-with-${name}`)) e.hidden = name !== which;
+    }
+    part("whose").textContent = summary(which, list, all[other].slice(0, LISTED), MODELS[other].name);
+  }
+
+  function summary(which, list, others, otherName) {
+    const n = rated().length;
+    if (!n && which === "bias") return "You have not rated yet: these are for the average user.";
+    if (!n) return "You have not rated yet: EASE has a list for you from the first rating on.";
+    const count = n === 1 ? "1 rating" : `${n} ratings`;
+    if (!list.length) return `From ${count}: none speaks for another movie. Rate one that you like.`;
+    const ids = new Set(others.map(({ id }) => id));
+    const common = list.filter(({ id }) => ids.has(id)).length;
+    return `For you, from ${count}. First: ${space.title[list[0].row]}. ` +
+      `In the first ten of ${otherName} too: ${common || "none"}.`;
+  }
+
+  /* What was measured in Python, of both models. */
+  function showMeasured() {
+    const { measured, users } = window.EMBEDLENS_EASE;
+    const row = ([key, name]) => {
+      const cells = ["ndcg", "precision"].map((measure) => measured[key][measure].toFixed(3));
+      return element("tr", {}, element("th", { scope: "row", textContent: name }),
+        ...cells.map((textContent) => element("td", { textContent })));
+    };
+    const names = [["bias", "Bias model"], ["ease", "EASE"], ["ease_on_page", "EASE as cut for this page"],
+      ["most_rated", "The ten most rated movies, for all"]];
+    part("measured").replaceChildren(...names.map(row));
+    part("users").textContent = users;
   }
 
   connectSearch({
@@ -321,8 +448,9 @@ document.addEventListener("DOMContentLoaded", () => {
     movies: space,
     say: (text) => (part("count").textContent = text),
     choose: (row) => choose(space.id[row]),
+    isChosen: (row) => chosen.has(space.id[row]),
   });
-  part("order").addEventListener("change", showList);
+  for (const name of ["model", "order"]) part(name).addEventListener("change", showList);
   part("clear").addEventListener("click", () => {
     chosen.clear();
     keep();
@@ -340,6 +468,8 @@ document.addEventListener("DOMContentLoaded", () => {
   });
   window.addEventListener("hashchange", () => location.hash.startsWith("#r=") && load());
 
+  part("well").textContent = WELL;
+  showMeasured();
   part("missing").hidden = true;
   app.hidden = false;
   load();

@@ -112,12 +112,11 @@ def plain():
 @main.command()
 @click.argument("target", type=_FileToWrite(), default="book/_static/movies-data.js")
 def pages(target):
-    """Train the model, write the data of the pages."""
+    """Train the models, write the data of the pages."""
     from embedlens.book import pages
     import embedlens.quiet  # noqa: F401
 
-    pages.write(target)
-    print(f"Written: {target}")
+    print(f"Written: {', '.join(map(str, pages.write(target)))}")
 
 
 @main.command()

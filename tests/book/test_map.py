@@ -18,12 +18,17 @@ DATA = "document.getElementById('map-plot').data"
 POINTS = f"{DATA}.filter((t) => t.opacity < 1)"
 AS_AT_FIRST = """() => {
   for (const select of document.querySelectorAll("#map-controls select")) select.selectedIndex = 0;
-  document.getElementById("map-all").checked = false;
+  for (const box of ["map-all", "map-smear"]) document.getElementById(box).checked = false;
   document.getElementById("map-clear").click();
   document.getElementById("map-axes").dispatchEvent(new Event("change"));
   document.documentElement.dataset.theme = "light";
 }"""
-HIGHLIGHTS = f"{DATA}.filter((t) => t.opacity === 1)"
+HIGHLIGHTS = f"{DATA}.filter((t) => ['neighbours', 'chosen'].includes(t.name))"
+LANDMARKS = f"{DATA}.find((t) => t.name === 'landmarks')"
+LABELS = """() => [...document.querySelectorAll("#map-plot .textpoint text")].map((text) => {
+  const { left, right, top, bottom } = text.getBoundingClientRect();
+  return { text: text.textContent, left, right, top, bottom };
+})"""
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +107,9 @@ def coordinates(page):
 
 def test_shows_the_often_rated_movies_then_all(page, contents):
     assert set(coordinates(page)) == set(often(contents))
-    assert page.locator("#map-plot .scatterlayer .point").count() == len(often(contents))
+    landmarks = page.evaluate(f"{LANDMARKS}.customdata")
+    points = page.locator("#map-plot .scatterlayer .point").count()
+    assert points == len(often(contents)) + len(landmarks)
     page.check("#map-all")
     assert set(coordinates(page)) == set(range(len(contents["movies"]["id"])))
     assert f"{len(contents['movies']['id'])} movies shown" in page.inner_text("#map-count")
@@ -127,21 +134,110 @@ def test_layout_that_keeps_neighbours_has_the_often_rated_only(page, contents):
     assert "have no place in this layout" in page.inner_text("#map-count")
 
 
-def test_colours_by_genre_year_and_rating(page, contents):
+def test_starts_coloured_by_mean_rating(page, contents):
     movies = contents["movies"]
-    groups = page.evaluate(f"{POINTS}.map((t) => [t.name, t.customdata])")
-    names = [name for name, _ in groups]
-    assert len(names) == 9
-    assert names[-1] == "Other"
-    for name, members in groups[:-1]:
-        assert {movies["genres"][i].split("|")[0] for i in members} == {name}
-    others = {movies["genres"][i].split("|")[0] for i in groups[-1][1]}
-    assert others.isdisjoint(names[:-1])
-    for colour, column in (("year", "year"), ("mean", "mean")):
-        page.select_option("#map-colour", colour)
+    for colour, column in (("mean", "mean"), ("year", "year")):
+        if colour == "year":
+            page.select_option("#map-colour", colour)
         values, members = page.evaluate(f"[{POINTS}[0].marker.color, {POINTS}[0].customdata]")
         assert values == [movies[column][i] for i in members]
         assert len(values) == len(often(contents))
+
+
+@pytest.mark.parametrize("name", ["Crime", "Horror"])
+def test_all_movies_of_a_genre_are_marked(page, contents, name):
+    movies = contents["movies"]
+    listed = page.locator("#map-genre option").all_inner_texts()
+    assert listed[1:] == sorted({g for text in movies["genres"] for g in text.split("|")} - {""})
+    page.select_option("#map-genre", name)
+    groups = page.evaluate(f"{POINTS}.map((t) => [t.marker.symbol, t.customdata])")
+    marked = {i for symbol, members in groups if symbol == "diamond" for i in members}
+    assert marked == {i for i in often(contents) if name in movies["genres"][i].split("|")}
+    assert (index_of(contents, "Pulp Fiction (1994)") in marked) == (name == "Crime")
+    assert set(coordinates(page)) == set(often(contents))
+    assert f"{len(marked)} of them have the genre {name}" in page.inner_text("#map-count")
+
+
+def overlapping(boxes):
+    return [
+        (a["text"], b["text"])
+        for k, a in enumerate(boxes)
+        for b in boxes[:k]
+        if a["left"] < b["right"] - 1
+        and b["left"] < a["right"] - 1
+        and a["top"] < b["bottom"] - 2
+        and b["top"] < a["bottom"] - 2
+    ]
+
+
+@pytest.mark.parametrize("axes", ["pc1-pc2", "pc2-pc3", "near"])
+@pytest.mark.parametrize("width", [1280, 390])
+def test_landmarks_have_names_that_do_not_collide(page, contents, width, axes):
+    page.set_viewport_size({"width": width, "height": 800})
+    page.select_option("#map-axes", axes)
+    page.wait_for_function(
+        "document.querySelector('#map-plot .main-svg').getBoundingClientRect().width <= innerWidth"
+    )
+    page.wait_for_timeout(300)  # Plotly follows a change of width after 100 ms.
+    boxes = page.evaluate(LABELS)
+    assert 12 <= len(boxes) <= 15
+    assert not overlapping(boxes)
+    plot = page.locator("#map-plot").bounding_box()
+    assert min(box["left"] for box in boxes) >= plot["x"]
+    assert max(box["right"] for box in boxes) <= plot["x"] + plot["width"]
+    assert page.locator("#map-plot .main-svg").first.bounding_box()["height"] == 560
+    landmarks = page.evaluate(f"{LANDMARKS}.customdata")
+    most = sorted(contents["movies"]["n"], reverse=True)[200]
+    assert min(contents["movies"]["n"][i] for i in landmarks) >= most
+    page.set_viewport_size({"width": 1280, "height": 720})
+
+
+def test_landmarks_make_room_for_a_chosen_movie(open_map):
+    page = open_map("#m144")
+    assert page.evaluate(f"{LANDMARKS}.customdata") == []
+    page.click("#map-clear")
+    assert len(page.evaluate(f"{LANDMARKS}.customdata")) >= 12
+
+
+def test_names_are_short(page):
+    page.evaluate(AS_AT_FIRST)
+    names = [box["text"] for box in page.evaluate(LABELS)]
+    assert "Pulp Fiction" in names
+    assert "Star Wars" in names
+    assert "The Matrix" in names
+    assert len(set(names)) == len(names)
+
+
+def test_table_says_in_how_many_runs_a_neighbour_is_one(open_map, contents):
+    for n, which in ((144, "often"), (few_rated(contents), "all")):
+        movie = n if which == "often" else contents["movies"]["id"][n]
+        page = open_map(f"#m{movie}")
+        digits = contents["runs"][which][contents["movies"]["id"].index(movie)]
+        assert [row[3] for row in rows(page)] == [f"{digit} of 5 runs" for digit in digits]
+
+
+def test_page_says_how_far_neighbours_survive(page, contents):
+    runs, told = contents["runs"], page.inner_text("#map-kept")
+    assert f"another of 5 runs has {100 * runs['kept']:.1f} % too" in told
+    assert f"drawn by lot would be {100 * runs['chance']:.1f} %" in told
+    assert f"{runs['agree'][0]:.2f} on PC1" in told
+
+
+def test_a_movie_smears_into_its_five_places_when_asked(open_map, contents):
+    page = open_map("#m144")
+    smear = f"{DATA}.find((t) => t.name === 'other runs')"
+    assert page.evaluate(smear) is None
+    page.check("#map-smear")
+    i = contents["movies"]["id"].index(144)
+    expected = [run[i][:2] for run in contents["runs"]["places"]]
+    assert page.evaluate(f"{smear}.x.map((x, k) => [x, {smear}.y[k]])") == expected
+    assert len(expected) == 4
+    page.click("#map-clear")
+    landmarks = page.evaluate(f"{LANDMARKS}.customdata")
+    assert len(page.evaluate(f"{smear}.x")) == 4 * len(landmarks)
+    page.select_option("#map-axes", "near")
+    assert page.evaluate(smear) is None
+    assert "other runs have no place in it" in page.inner_text("#map-count")
 
 
 @pytest.mark.parametrize("title", ["Star Wars: Episode IV - A New Hope (1977)", "Alien (1979)"])
@@ -155,8 +251,8 @@ def test_search_leads_to_a_title_and_its_neighbours(page, contents, title):
     expected, cosines = neighbours(contents, chosen, often(contents))
     assert [row[1] for row in rows(page)] == [movies["title"][i] for i in expected]
     assert [float(row[2]) for row in rows(page)] == pytest.approx(cosines, abs=0.006)
-    assert [row[3] for row in rows(page)] == [str(movies["year"][i]) for i in expected]
-    assert [float(row[5]) for row in rows(page)] == pytest.approx(
+    assert [row[4] for row in rows(page)] == [str(movies["year"][i]) for i in expected]
+    assert [float(row[6]) for row in rows(page)] == pytest.approx(
         [movies["mean"][i] for i in expected], abs=0.051
     )
     lit = page.evaluate(f"{HIGHLIGHTS}.map((t) => t.customdata)")
@@ -235,15 +331,6 @@ def test_nonsense_in_the_first_address_is_reported(open_map, contents):
     assert "names no movie of this map" in page.inner_text("#map-status")
     assert not page.locator("#map-neighbours").is_visible()
     assert len(coordinates(page)) == len(often(contents))
-
-
-def test_a_movie_chosen_again_is_told_again(page):
-    for _ in range(2):
-        page.fill("#map-search", "alien 1979")
-        page.press("#map-search", "Enter")
-        page.wait_for_function(
-            "document.getElementById('map-status').textContent.startsWith('Alien (1979). Nearest')"
-        )
 
 
 def test_a_heading_in_the_address_is_no_nonsense(open_map):
@@ -327,10 +414,10 @@ def test_a_movie_without_known_genre_has_none(browser, built_book, contents):
     page.route("**/movies-data.js", lambda route: route.fulfill(body=script))
     page.goto((built_book / "book/map.html").as_uri() + f"#m{movies['id'][unknown[0]]}")
     page.wait_for_selector("#map-rows tr")
-    groups = page.evaluate(f"{DATA}.slice(0, 10).map((t) => [t.name, t.customdata])")
-    assert [name for name, _ in groups[-2:]] == ["Other", "No genres known"]
-    assert groups[-1][1] == unknown
-    assert "" not in dict(groups)
+    assert "" not in page.locator("#map-genre option").evaluate_all("all => all.map((o) => o.text)")
+    page.select_option("#map-genre", "Drama")
+    marked = page.evaluate(f"{DATA}.filter((t) => t.marker.symbol === 'diamond')[0].customdata")
+    assert not set(marked) & set(unknown)
     assert "(no genres known; " in page.inner_text("#map-caption")
     page.close()
 

@@ -164,6 +164,20 @@ def test_leaving_closes(search):
     assert search.active() is None
 
 
+def test_a_movie_chosen_already_is_said_to_be(search):
+    search.type("godfather 1972").press("Enter")
+    search.taken.wait_for()
+    assert "already chosen" not in search.told.inner_text()
+    search.type("godfather 1972").press("Enter")
+    assert search.told.inner_text() == "Godfather, The (1972) is already chosen."
+    assert search.taken.count() == 1
+    search.type("alien 1979").press("Enter")
+    search.page.wait_for_function(
+        "name => !document.getElementById(name).textContent.includes('already')",
+        arg=search.told.get_attribute("id"),
+    )
+
+
 @pytest.mark.parametrize("typed", ["zzzz", "atrix", "no such <b>title</b>"])
 def test_what_is_not_found_is_said(search, typed):
     search.type(typed)

@@ -1,11 +1,12 @@
 import base64
+import functools
 import re
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from embedlens import data, foldin, movielens, provenance, recipes, training
+from embedlens import data, ease, foldin, movielens, provenance, recipes, recommend, training
 from embedlens.book import pages
 from embedlens.models import DotWithBias
 
@@ -26,8 +27,23 @@ def model(ratings):
 
 
 @pytest.fixture(scope="module")
-def fresh(model, ratings):
-    return pages.page_data(model, ratings)
+def others(ratings):
+    return pages.other_runs(ratings)
+
+
+@pytest.fixture(scope="module")
+def fresh(model, ratings, others):
+    return pages.page_data(model, ratings, others)
+
+
+@pytest.fixture(scope="module")
+def stored_ease(root):
+    return pages.read_script(root / pages.TARGET.with_name(pages.EASE_NAME), pages.EASE_PREFIX)
+
+
+@pytest.fixture(scope="module")
+def fresh_ease(model, ratings):
+    return pages.ease_data(model, ratings)
 
 
 def vectors(contents):
@@ -38,6 +54,12 @@ def test_stored_file_is_small_and_in_the_written_form(stored, root):
     text = (root / pages.TARGET).read_text(encoding="utf-8")
     assert len(text.encode()) < 2_500_000
     assert pages.as_script(stored) == text
+
+
+def test_stored_file_of_ease_is_small_and_in_the_written_form(stored_ease, root):
+    text = (root / pages.TARGET.with_name(pages.EASE_NAME)).read_text(encoding="utf-8")
+    assert len(text.encode()) < 800_000
+    assert pages.as_script(stored_ease, pages.EASE_PREFIX) == text
 
 
 def test_stored_movies_are_those_of_the_ratings(stored, ratings):
@@ -82,6 +104,102 @@ def test_stored_numbers_are_those_of_the_model(stored, fresh):
     assert fresh["user"]["bias"] == pytest.approx(stored["user"]["bias"], abs=2e-3)
     pc = [np.array(contents["layout"]["pc"]) for contents in (fresh, stored)]
     assert pc[0] == pytest.approx(pc[1], abs=1e-2)
+    ours, theirs = fresh["runs"], stored["runs"]
+    assert list(ours) == list(theirs)
+    assert (ours["n"], ours["chance"]) == (theirs["n"], theirs["chance"])
+    assert ours["kept"] == pytest.approx(theirs["kept"], abs=2e-3)
+    assert ours["agree"] == pytest.approx(theirs["agree"], abs=5e-3)
+    assert np.array(ours["places"]) == pytest.approx(np.array(theirs["places"]), abs=2e-2)
+    for name in ("often", "all"):
+        pairs = list(zip(ours[name], theirs[name], strict=True))
+        assert np.mean([a == b for a, b in pairs]) > 0.95
+        assert all(len(a) == len(b) for a, b in pairs)
+
+
+def test_stored_numbers_of_ease_are_those_of_the_ratings(stored_ease, fresh_ease):
+    assert list(fresh_ease) == list(stored_ease)
+    for key in ("middle", "kept", "users", "provenance"):
+        assert fresh_ease[key] == stored_ease[key], key
+    for name, measured in fresh_ease["measured"].items():
+        assert measured == pytest.approx(stored_ease["measured"][name], abs=2e-3), name
+    ours, theirs = (pages.ease_weights_in(found) for found in (fresh_ease, stored_ease))
+    assert np.mean(np.abs(ours - theirs) < 1e-6) > 0.999
+    assert np.abs(ours - theirs).max() < 2 * max(stored_ease["units"]) + theirs.std()
+
+
+def test_weights_of_ease_are_those_of_the_training_ratings(stored_ease, stored, ratings):
+    train_ratings, _ = data.train_valid_split(ratings, pages.SEED)
+    sizes = data.count_users_and_movies(ratings)
+    penalty = stored_ease["provenance"]["penalty"]
+    inner = stored_ease["provenance"]["inner_ndcg"]
+    assert inner[f"{penalty:g}"] == max(inner.values())
+    ids = stored["movies"]["id"]
+    whole = ease.weights(ease.centred(train_ratings, sizes), penalty, ids)
+    cut = pages.ease_weights_in(stored_ease)
+    places = np.arange(0, len(ids), 97)
+    for row in places:
+        kept = np.flatnonzero(cut[row])
+        assert len(kept) == 50
+        assert cut[row, kept] == pytest.approx(
+            whole[row, kept], abs=0.6 * stored_ease["units"][row]
+        )
+        left = np.delete(np.abs(whole[row]), kept)
+        assert left.max() <= np.abs(whole[row, kept]).min() + 1e-12
+
+
+def test_cut_weights_round_trip():
+    weights = np.random.default_rng(0).normal(size=(6, 6))
+    weights[2] = 0
+    np.fill_diagonal(weights, 0)
+    read = pages.ease_weights_in(pages.cut_weights(weights, 3))
+    assert ((read != 0).sum(axis=1) == [3, 3, 0, 3, 3, 3]).all()
+    for ours, whole in zip(read, weights, strict=True):
+        largest = np.argsort(-np.abs(whole))[:3]
+        assert ours[largest] == pytest.approx(whole[largest], abs=np.abs(whole).max() / 250)
+    assert pages.cut_weights(weights)["kept"] == 5
+
+
+def test_neighbours_are_counted_over_the_runs():
+    rng = np.random.default_rng(0)
+    first = rng.normal(size=(31, 4)).astype("float32")
+    turned = first @ np.linalg.qr(rng.normal(size=(4, 4)))[0].astype("float32")
+    other = rng.normal(size=(31, 4)).astype("float32")
+    movies = pd.DataFrame(
+        {
+            "n_ratings": [30] * 25 + [9] * 5,
+            "rating": rng.random(30),
+            "year": 2000.0 + np.arange(30),
+        },
+        index=np.arange(1, 31),
+    )
+    same = pages.runs_data([first, turned], movies, movies)
+    assert set("".join(same["often"])) == {"2"}
+    assert same["often"][25:] == [""] * 5
+    assert same["kept"] == 1
+    assert same["chance"] == round(10 / 24, 4)
+    assert np.array(same["places"][0]) == pytest.approx(
+        pages.aligned_places([first], movies, movies)[0], abs=1e-3
+    )
+    assert same["agree"] == [1, 1, 1]
+    both = pages.runs_data([first, turned, other], movies, movies)
+    near = [pages.nearest(run[1:26]) for run in (first, other)]
+    for row, digits in enumerate(both["often"][:25]):
+        expected = [2 + (movie in near[1][row]) for movie in near[0][row]]
+        assert [int(digit) for digit in digits] == expected
+    assert pages.runs_data([first], movies, movies) is None
+
+
+def test_nearest_by_hand():
+    vectors = np.array([[1, 0], [2, 0.1], [0, 1], [-1, 0]], dtype="float32")
+    assert pages.nearest(vectors, 2).tolist() == [[1, 2], [0, 2], [1, 0], [2, 1]]
+
+
+def test_first_places_are_those_of_the_layout(stored, model, ratings):
+    every = data.movie_table(ratings)
+    every["year"] = data.years(every["title"])
+    matrix = model.movie_embedding.get_weights()[0]
+    places = pages.aligned_places([matrix], every, every.loc[stored["movies"]["id"]])[0]
+    assert places == pytest.approx(np.array(stored["layout"]["pc"]), abs=1e-2)
 
 
 def test_row_of_vectors_belongs_to_the_movie_of_that_row(stored, model):
@@ -166,16 +284,23 @@ def test_no_genres_listed_is_no_genre(tiny_ratings):
 def a_small_model(monkeypatch, tiny_ratings):
     model = DotWithBias(12, 15, 0.5, 5.0, dim=4)
     model(data.inputs(tiny_ratings.iloc[:1]))
+    data.prepared()  # keeps what it reads: not the small ratings
     monkeypatch.setattr(data, "prepare", lambda movielens: tiny_ratings)
     monkeypatch.setattr(training, "trained", lambda recipe, ratings, seed: (model, None))
+    monkeypatch.setattr(pages, "other_runs", lambda ratings: [])
+    monkeypatch.setattr(recommend, "top_n", functools.partial(recommend.top_n, n=3))
 
 
 @pytest.mark.usefixtures("a_small_model")
 def test_the_same_bytes_are_written_twice(tmp_path):
-    first, second = (pages.write(tmp_path / name) for name in ("first.js", "second.js"))
-    assert first == tmp_path / "first.js"
-    assert first.read_bytes() == second.read_bytes()
-    assert pages.read_script(first)["movies"]["id"] == list(range(1, 16))
+    written = []
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+        written.append(pages.write(tmp_path / name / "movies-data.js"))
+    for first, second, name in zip(*written, ["movies-data.js", "ease-data.js"], strict=True):
+        assert first == tmp_path / "first" / name
+        assert first.read_bytes() == second.read_bytes()
+    assert pages.read_script(written[0][0])["movies"]["id"] == list(range(1, 16))
 
 
 @pytest.mark.usefixtures("a_small_model")

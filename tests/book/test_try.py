@@ -13,10 +13,19 @@ from embedlens.book import pages
 ROOT = Path(__file__).parents[2]
 STAR_WARS, MATRIX, FORREST_GUMP = 144, 403, 58
 RANK = """([ratings, n, by]) => {
-  const { spaceOf, foldIn, rank } = EmbedLensTry;
+  const { spaceOf, foldIn, rank, pushes } = EmbedLensTry;
   const space = spaceOf(EMBEDLENS);
-  return rank(space, foldIn(space, ratings), n, by);
+  const user = foldIn(space, ratings);
+  const list = rank(space, user, by).slice(0, n);
+  return list.map((movie) => ({ ...movie, pushes: pushes(space, user, movie.row) }));
 }"""
+EASE = """(ratings) => {
+  const { spaceOf, easeOf, rankByEase } = EmbedLensTry;
+  return rankByEase(spaceOf(EMBEDLENS), easeOf(EMBEDLENS_EASE), ratings);
+}"""
+# Alien, Interview with the Vampire, Jaws, The Blair Witch Project; Good Will Hunting,
+# One Flew Over the Cuckoo's Nest.
+HORROR_FAN = {186: 5.0, 43: 5.0, 215: 5.0, 948: 5.0, 460: 1.0, 328: 1.0}
 PARSE = "hash => EmbedLensTry.parseLink(EmbedLensTry.spaceOf(EMBEDLENS), hash)"
 
 
@@ -28,6 +37,11 @@ def contents():
 @pytest.fixture(scope="module")
 def space(contents):
     return pages.space_in(contents)
+
+
+@pytest.fixture(scope="module")
+def ease_contents():
+    return pages.read_script(ROOT / pages.TARGET.with_name(pages.EASE_NAME), pages.EASE_PREFIX)
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +107,7 @@ def recommended(page):
 
 def parts_in(text):
     """Bias, shared and taste, as the page writes them."""
-    found = re.search(r"bias (\S+), shared (\S+), taste (\S+)", text)
+    found = re.search(r"bias (\S+), shared (\S+), taste (\S+)\.", text)
     return [float(number.replace("\N{MINUS SIGN}", "-")) for number in found.groups()]
 
 
@@ -115,24 +129,138 @@ def users(space):
     return found
 
 
+def ordered(space, user, by):
+    """All movies as the page orders them: by taste, the well predicted ones alone."""
+    table = foldin.rank(space, user, len(space.ids))
+    if by == "predicted":
+        return table
+    columns = ["taste", "predicted", "movieIdDense"]
+    well = table.head(100).sort_values(columns, ascending=[False, False, True])
+    return well.reset_index(drop=True)
+
+
 def test_page_and_python_agree(functions, space):
     for name, ratings in users(space).items():
+        user = foldin.fold_in(space, ratings)
         for by in ("predicted", "taste"):
             n = 10 if by == "predicted" else 100
             theirs = functions.evaluate(RANK, [ratings, n, by])
-            ours = foldin.rank(space, foldin.fold_in(space, ratings), n, by)
+            ours = ordered(space, user, by).head(n)
             assert [movie["id"] for movie in theirs] == ours["movieIdDense"].tolist(), name
             for column in ("predicted", "bias", "shared", "taste"):
                 values = [movie[column] for movie in theirs]
                 assert values == pytest.approx(ours[column].tolist(), abs=1e-4), (name, column)
-            if not ratings:
-                assert all(movie["nearest"] is None for movie in theirs)
-                continue
-            nearest = [movie["nearest"] for movie in theirs]
-            assert [movie["id"] for movie in nearest] == ours["nearest"].tolist(), name
-            for column in ("cosine", "push"):
-                values = [movie[column] for movie in nearest]
-                assert values == pytest.approx(ours[column].tolist(), abs=1e-4), (name, column)
+            for movie in theirs:
+                pushes = foldin.pushes(space, user, movie["id"])
+                assert [p["id"] for p in movie["pushes"]] == pushes["movieIdDense"].tolist()
+                values = [p["push"] for p in movie["pushes"]]
+                assert values == pytest.approx(pushes["push"].tolist(), abs=1e-4), name
+
+
+def test_page_and_python_agree_on_ease(functions, space, ease_contents):
+    weights = pages.ease_weights_in(ease_contents)
+    row_of = {movie: row for row, movie in enumerate(space.ids.tolist())}
+    for name, ratings in users(space).items():
+        given = np.zeros(len(weights))
+        for movie, stars in ratings:
+            given[row_of[movie]] = stars - 2.75
+        scores = given @ weights
+        scores[given != 0] = 0
+        theirs = functions.evaluate(EASE, ratings)
+        assert len(theirs) == pytest.approx((scores > 1e-9).sum(), abs=2), name
+        for movie in theirs:
+            assert movie["score"] == pytest.approx(scores[row_of[movie["id"]]], abs=1e-9)
+            pushes = {p["id"]: p["push"] for p in movie["pushes"]}
+            for rated, push in pushes.items():
+                row = row_of[rated]
+                assert push == pytest.approx(given[row] * weights[row, movie["row"]])
+            assert movie["favour"] + movie["against"] == pytest.approx(movie["score"])
+        assert [m["score"] for m in theirs] == sorted((m["score"] for m in theirs), reverse=True)
+
+
+def test_reasons_are_the_ratings_that_speak_for_a_movie(context, address, space):
+    """The nearest rated movie was no reason: for six of the first seven it had one star."""
+    user = foldin.fold_in(space, HORROR_FAN)
+    nearest = foldin.rank(space, user, 7)["nearest"]
+    assert sum(HORROR_FAN[movie] == 1 for movie in nearest) == 6
+    page = opened(context, address + "#r=" + ",".join(f"{i}:{s:g}" for i, s in HORROR_FAN.items()))
+    for movie, item in zip(recommended(page), page.locator("#try-list > li").all(), strict=True):
+        why = item.locator(".try-why").inner_text()
+        pushes = foldin.pushes(space, user, movie).sort_values("push")
+        if pushes["push"].sum() < 0:
+            assert why.startswith("In spite of your taste: you gave ")
+            against, favour = why.split("; in its favour only ")
+        else:
+            assert why.startswith("Because you gave ")
+            favour, _, against = why.partition(", although you gave ")
+        assert "5 ★" in favour
+        assert "1 ★" not in favour
+        assert "5 ★" not in against
+        least, most = pushes["push"].iloc[0], pushes["push"].iloc[-1]
+        assert f"(+{most:.2f})" in favour
+        assert (f"(\N{MINUS SIGN}{-least:.2f})" in against) == (least <= -0.005)
+
+
+def test_by_taste_only_what_is_predicted_well(context, address, space):
+    """Of all movies the first had been predicted at 2.2 stars."""
+    user = foldin.fold_in(space, HORROR_FAN)
+    assert foldin.rank(space, user, 1, "taste")["predicted"][0] < 2.5
+    page = opened(context, address + "#r=" + ",".join(f"{i}:{s:g}" for i, s in HORROR_FAN.items()))
+    page.select_option("#try-order", "taste")
+    well = foldin.rank(space, user, 100)
+    assert set(recommended(page)) <= set(well["movieIdDense"])
+    told = page.locator("#try-list .try-predicted").all_inner_texts()
+    assert min(float(text.split()[0]) for text in told) >= round(well["predicted"].min(), 2)
+    assert "only the 100 movies with the highest predictions" in page.inner_text("#try-app")
+
+
+def test_the_reader_chooses_the_model(context, address, functions, title_of):
+    page = opened(context, f"{address}#r={MATRIX}:5,{STAR_WARS}:4.5,{FORREST_GUMP}:1")
+    ratings = [[MATRIX, 5], [STAR_WARS, 4.5], [FORREST_GUMP, 1]]
+    by_stars = recommended(page)
+    page.select_option("#try-model", "ease")
+    theirs = functions.evaluate(EASE, ratings)
+    assert recommended(page) == [movie["id"] for movie in theirs[:10]]
+    assert not page.locator("#try-order").is_visible()
+    common = len(set(by_stars) & set(recommended(page)))
+    assert f"In the first ten of the bias model too: {common or 'none'}." in page.inner_text(
+        "#try-whose"
+    )
+    everything = [movie["id"] for movie in functions.evaluate(RANK, [ratings, 9999, "predicted"])]
+    for movie, item in zip(theirs, page.locator("#try-list > li").all(), strict=False):
+        text = item.inner_text()
+        assert title_of[movie["id"]] in text
+        assert f"score {movie['score']:.3f}" in text
+        assert f"Place {everything.index(movie['id']) + 1} for the bias model." in text
+        assert "Because you gave " in text
+    page.select_option("#try-model", "bias")
+    assert page.locator("#try-order").is_visible()
+    assert recommended(page) == by_stars
+
+
+def test_ease_says_why_its_list_is_empty(context, address, space, ease_contents):
+    page = opened(context, address)
+    page.select_option("#try-model", "ease")
+    assert "EASE has a list for you from the first rating on" in page.inner_text("#try-whose")
+    assert recommended(page) == []
+    only_up = pages.ease_weights_in(ease_contents).min(axis=1) >= 0
+    page.goto("about:blank")
+    page.goto(f"{address}#r={space.ids[only_up][0]}:0.5")
+    page.select_option("#try-model", "ease")
+    assert "none speaks for another movie" in page.inner_text("#try-whose")
+    assert recommended(page) == []
+
+
+def test_what_was_measured_stands_on_the_page(page, ease_contents):
+    lines = page.locator("#try-measured tr").all()
+    told = [[float(cell) for cell in line.locator("td").all_inner_texts()] for line in lines]
+    names = ("bias", "ease", "ease_on_page", "most_rated")
+    for numbers, name in zip(told, names, strict=True):
+        measured = ease_contents["measured"][name]
+        assert numbers == pytest.approx([measured["ndcg"], measured["precision"]], abs=5.1e-4)
+    assert told[1][0] > 2 * told[0][0], "the page says that the lists of EASE are much better"
+    assert told[3][0] > told[0][0], "and those of the most rated movies too"
+    assert page.inner_text("#try-users") == str(ease_contents["users"])
 
 
 def test_ties_go_by_dense_id(functions):
@@ -154,7 +282,7 @@ def test_list_shows_the_ranking_and_its_parts(context, address, space, title_of)
     user = foldin.fold_in(space, ratings)
     for by in ("predicted", "taste"):
         page.select_option("#try-order", by)
-        ours = foldin.rank(space, user, by=by)
+        ours = ordered(space, user, by).head(10)
         assert recommended(page) == ours["movieIdDense"].tolist()
         for item, row in zip(page.locator("#try-list > li").all(), ours.itertuples(), strict=True):
             text = item.inner_text()
@@ -162,8 +290,6 @@ def test_list_shows_the_ranking_and_its_parts(context, address, space, title_of)
             assert parts_in(text) == pytest.approx([row.bias, row.shared, row.taste], abs=0.006)
             predicted = float(re.search(r"([\d.]+) ★", text)[1])
             assert predicted == pytest.approx(row.predicted, abs=0.006)
-            given = f"{title_of[row.nearest]}, which you gave {ratings[row.nearest]:g} ★"
-            assert given in text
 
 
 def test_bars_are_as_long_as_their_parts(context, address):
@@ -336,7 +462,8 @@ def test_accessible_and_not_too_wide(browser, address):
     page.fill("#try-search", "star")
     page.keyboard.press("ArrowDown")
     backgrounds = set()
-    for scheme in ("light", "dark"):
+    for scheme, model in (("light", "bias"), ("dark", "ease")):
+        page.select_option("#try-model", model)
         page.emulate_media(color_scheme=scheme)
         page.wait_for_function(f"document.documentElement.dataset.theme === '{scheme}'")
         backgrounds.add(page.evaluate("getComputedStyle(document.body).backgroundColor"))
@@ -358,6 +485,8 @@ def test_python_shown_on_the_page_runs(monkeypatch, space):
     assert not set(names["best"]["movieIdDense"]) & {144, 403, 58}
 
 
-def test_page_names_the_least_number_of_ratings():
+def test_page_names_the_limits_of_its_data():
     assert pages.AT_LEAST == 5
     assert "fewer than five ratings" in (ROOT / "book/try.md").read_text()
+    assert pages.WEIGHTS_KEPT == 50
+    assert "are kept, 50 of them" in (ROOT / "book/try.md").read_text()

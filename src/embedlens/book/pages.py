@@ -16,7 +16,13 @@ ratings, in the order of their dense ids, it holds:
 - ``layout``: ``{pc: [[PC1, PC2, PC3], ...], near: [[x, y] or null, ...]}``: uncentred
   principal components, oriented as in chapter 4; and t-SNE on the cosine distance, which
   keeps neighbours together, of the movies with more than 20 ratings
+- ``runs``: how the movies' vectors fare with other seeds on the same training ratings, see
+  `runs_data`
 - ``provenance``: ``{data, seed, model}``: digest of the ratings, seed of the training
+
+Beside it lies the data of the second model of "Try it yourself", ``ease-data.js``, which sets
+``window.EMBEDLENS_EASE``: the weights of `ease`, cut to what fits a page, and what was measured
+of the lists of both models; see `ease_data`.
 
 The page "Train it yourself" needs all ratings, in ``book/_static/ratings-data.js``. It sets
 ``window.EMBEDLENS_RATINGS``:
@@ -36,16 +42,33 @@ import json
 from pathlib import Path
 
 import numpy as np
+from scipy.linalg import orthogonal_procrustes
 from sklearn.manifold import TSNE
 from threadpoolctl import threadpool_limits
 
-from embedlens import data, factors, foldin, movielens, provenance, recipes, training
+from embedlens import (
+    data,
+    ease,
+    factors,
+    foldin,
+    metrics,
+    movielens,
+    provenance,
+    recipes,
+    recommend,
+    training,
+)
 
 TARGET = Path("book/_static/movies-data.js")
 RATINGS = "ratings-data.js"  # beside it
+EASE_NAME = "ease-data.js"
 AT_LEAST = 5
 SEED = 0
-PREFIX, SUFFIX = "window.EMBEDLENS = ", ";\n"
+PCS = ["PC1", "PC2", "PC3"]
+OTHER_SEEDS = (1, 2, 3, 4)
+NEIGHBOURS = 10
+WEIGHTS_KEPT = 50  # of each movie, for EASE on the page
+PREFIX, EASE_PREFIX, SUFFIX = "window.EMBEDLENS = ", "window.EMBEDLENS_EASE = ", ";\n"
 RATINGS_PREFIX = "window.EMBEDLENS_RATINGS = "
 TERMS = (
     "MovieLens ml-latest-small, October 2016 (F. M. Harper and J. A. Konstan, 2015), under the "
@@ -54,7 +77,7 @@ TERMS = (
 )
 
 
-def page_data(model, ratings, seed=SEED):
+def page_data(model, ratings, others=(), seed=SEED):
     """Collect what the pages need; the keys stand in the docstring of this module.
 
     Parameters
@@ -63,6 +86,8 @@ def page_data(model, ratings, seed=SEED):
         Trained on `ratings` with `seed`.
     ratings : pandas.DataFrame
         As from `data.prepare`.
+    others : list of numpy.ndarray, shape (n_movies + 1, dim)
+        Movie vectors of further runs, as from `other_runs`.
     seed : int
 
     Returns
@@ -94,6 +119,7 @@ def page_data(model, ratings, seed=SEED):
             "pc": components(matrix, every).loc[movies.index].round(4).to_numpy().tolist(),
             "near": neighbours(matrix, movies),
         },
+        "runs": runs_data([matrix, *others], every, movies),
         "provenance": {"data": provenance.dataset_digest(), "seed": seed, "model": "DotWithBias"},
     }
 
@@ -130,14 +156,117 @@ def components(matrix, movies):
     -------
     pandas.DataFrame
     """
-    joined = factors.join_components(movies, factors.principal_components(matrix).scores)
-    known = data.often_rated(joined)
+    return oriented(factors.principal_components(matrix).scores, movies)[0]
+
+
+def oriented(scores, movies):
+    """Join PC1 to PC3 to the movies, each turned as `components` says.
+
+    Parameters
+    ----------
+    scores : numpy.ndarray, shape (n_movies + 1, dim)
+    movies : pandas.DataFrame
+        As for `components`.
+
+    Returns
+    -------
+    joined : pandas.DataFrame
+    signs : numpy.ndarray of int, shape (3,)
+        By which the columns were multiplied.
+    """
+    joined = factors.join_components(movies, scores)[PCS]
+    signs = np.ones(len(PCS), dtype=int)
+    known = data.often_rated(movies)
     known = known[known["year"].notna()]
-    if known.empty:  # Nothing to go by.
-        return joined[["PC1", "PC2", "PC3"]]
-    for name, along in [("PC1", "rating"), ("PC2", "year"), ("PC3", "year")]:
-        joined[name] *= factors.sign(known[name], known[along])
-    return joined[["PC1", "PC2", "PC3"]]
+    if not known.empty:  # Else there is nothing to go by.
+        along = known[["rating", "year", "year"]].to_numpy().T
+        places = joined.loc[known.index].to_numpy().T
+        signs = np.array([factors.sign(*pair) for pair in zip(places, along, strict=True)])
+    return joined * signs, signs
+
+
+def runs_data(matrices, every, movies):
+    """Say how far neighbours and places survive another seed.
+
+    Parameters
+    ----------
+    matrices : list of numpy.ndarray, shape (n_movies + 1, dim)
+        Movie vectors of the page's run first, then of the others.
+    every : pandas.DataFrame
+        As from `data.movie_table`, with the column year.
+    movies : pandas.DataFrame
+        Its rows that the page has.
+
+    Returns
+    -------
+    dict or None
+        ``n``: number of runs. ``often``, ``all``: one string per movie, of a digit per neighbour
+        on the page, nearest first: the number of runs in which it is among the ten nearest, of
+        the movies with more than 20 ratings (empty for others) or of all. ``kept``: share of the
+        ten that another run has too, mean over the movies with more than 20 ratings and the other
+        runs; ``chance``: what ten movies drawn by lot would give. ``places``: per other run, PC1
+        to PC3 of every movie on the axes of the first, after orthogonal Procrustes alignment;
+        ``agree``: correlation of each with those of the first, mean over the other runs, of the
+        movies with more than 20 ratings. None where there is one run or fewer movies.
+    """
+    often = data.often_rated(movies).index
+    if len(matrices) < 2 or len(often) <= NEIGHBOURS:
+        return None
+    counts = {}
+    for name, among in (("often", often), ("all", movies.index)):
+        first, *others = (nearest(matrix[among]) for matrix in matrices)
+        found = np.array([(first[:, :, None] == run[:, None]).any(axis=2) for run in others])
+        strings = ["".join(map(str, row)) for row in 1 + found.sum(axis=0)]
+        string_of = dict(zip(among, strings, strict=True))
+        counts[name] = [string_of.get(movie, "") for movie in movies.index]
+        if name == "often":
+            kept = float(found.mean())
+    places = aligned_places(matrices, every, movies)
+    is_often = movies.index.isin(often)
+    first, *others = places
+    agree = [
+        np.mean([np.corrcoef(first[is_often, k], run[is_often, k])[0, 1] for run in others])
+        for k in range(len(PCS))
+    ]
+    return {
+        "n": len(matrices),
+        **counts,
+        "kept": round(kept, 4),
+        "chance": round(NEIGHBOURS / (len(often) - 1), 4),
+        "places": [run.round(3).tolist() for run in others],
+        "agree": np.round(agree, 3).tolist(),
+    }
+
+
+def nearest(vectors, n=NEIGHBOURS):
+    """Rows of the `n` others with the greatest cosine, nearest first: array of shape (rows, n)."""
+    vectors = vectors.astype("float64")
+    vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+    cosines = vectors @ vectors.T
+    np.fill_diagonal(cosines, -np.inf)
+    return np.argsort(-cosines, axis=1, kind="stable")[:, :n]
+
+
+def aligned_places(matrices, every, movies):
+    """PC1 to PC3 of the page's movies in each run, on the axes of the first.
+
+    Parameters
+    ----------
+    matrices, every, movies
+        As for `runs_data`.
+
+    Returns
+    -------
+    list of numpy.ndarray, shape (n_movies, 3)
+    """
+    found = factors.principal_components(matrices[0])
+    axes = found.axes[: len(PCS)].T * oriented(found.scores, every)[1]
+    first = matrices[0][movies.index].astype("float64")
+    places = [first @ axes]
+    for matrix in matrices[1:]:
+        other = matrix[movies.index].astype("float64")
+        places.append(other @ orthogonal_procrustes(other, first)[0] @ axes)
+    return places
 
 
 def neighbours(matrix, movies):
@@ -164,6 +293,96 @@ def neighbours(matrix, movies):
         places = layout.fit_transform(matrix[often]).astype("float64").round(2).tolist()
     place_of = dict(zip(often, places, strict=True))
     return [place_of.get(movie) for movie in movies.index]
+
+
+def ease_data(model, ratings, seed=SEED):
+    """Collect the weights of EASE for the page, and measure the lists of both models.
+
+    Parameters
+    ----------
+    model : DotWithBias
+        Trained on the split of this seed, which EASE is trained on too.
+    ratings : pandas.DataFrame
+        As from `data.prepare`.
+    seed : int
+        Of the split, and of the inner one that the penalty is chosen on.
+
+    Returns
+    -------
+    dict
+        ``middle``: stars that count as 0. ``kept``: number of weights per movie, the greatest in
+        size. ``rows``: base64 of little-endian uint16, row by row, the places of the movies in
+        ``movies`` of the page that the weights of one movie lead to; ``weights``: base64 of int8,
+        in units of ``units``, a number per movie. ``measured``: by name, ``{ndcg, precision}``
+        of ten movies out of all, on the ratings left out: the bias model, EASE, EASE as cut for
+        the page, and the movies rated most. ``users``: number of users with such a rating of 4
+        stars or more. ``provenance``: ``{data, split, penalty, inner_ndcg}``, the last by penalty.
+    """
+    sizes = data.count_users_and_movies(ratings)
+    train_ratings, valid_ratings = data.train_valid_split(ratings, seed)
+    inner = ease.choose_penalty(train_ratings, sizes, seed)
+    penalty = next(iter(inner))
+    matrix = ease.centred(train_ratings, sizes)
+    every = data.movie_table(ratings)
+    ids = every.index[every["n_ratings"] >= AT_LEAST]
+    cut = cut_weights(ease.weights(matrix, penalty, ids))
+    on_page = np.full(matrix.shape, -1e9)  # what the page does not have comes last
+    on_page[:, ids] = matrix[:, ids] @ ease_weights_in(cut)
+    seen = recommend.seen_matrix(train_ratings, sizes)
+    rated = metrics.counts(train_ratings["movieIdDense"], sizes[1]).astype("float64")
+    scores = {
+        "bias": recommend.scores(model)[0],
+        "ease": ease.scores(matrix, penalty),
+        "ease_on_page": on_page,
+        "most_rated": np.broadcast_to(rated, matrix.shape),
+    }
+    measured = {
+        name: metrics.measures_at(recommend.top_n(score, seen), valid_ratings)
+        for name, score in scores.items()
+    }
+    return {
+        "middle": ease.MIDDLE,
+        **cut,
+        "measured": {
+            name: found[["ndcg", "precision"]].mean().round(4).to_dict()
+            for name, found in measured.items()
+        },
+        "users": len(measured["bias"]),
+        "provenance": {
+            "data": provenance.dataset_digest(),
+            "split": seed,
+            "penalty": penalty,
+            "inner_ndcg": {f"{key:g}": round(value, 4) for key, value in inner.items()},
+        },
+    }
+
+
+def cut_weights(weights, kept=WEIGHTS_KEPT):
+    """Keep the greatest weights of each row, as bytes; see `ease_data` for the keys."""
+    kept = min(kept, len(weights) - 1)
+    rows = np.argsort(-np.abs(weights), axis=1, kind="stable")[:, :kept]
+    values = np.take_along_axis(weights, rows, axis=1)
+    units = np.abs(values).max(axis=1) / 127
+    whole = np.rint(values / np.where(units > 0, units, 1)[:, None])
+    return {
+        "kept": kept,
+        "rows": base64.b64encode(rows.astype("<u2").tobytes()).decode("ascii"),
+        "weights": base64.b64encode(whole.astype("i1").tobytes()).decode("ascii"),
+        "units": [float(f"{unit:.4g}") for unit in units],
+    }
+
+
+def ease_weights_in(contents):
+    """The weights as the page has them: array of shape (movies, movies), from row to column."""
+    units = np.array(contents["units"])
+    shape = len(units), contents["kept"]
+    rows, whole = (
+        np.frombuffer(base64.b64decode(contents[key]), dtype=kind).reshape(shape)
+        for key, kind in (("rows", "<u2"), ("weights", "i1"))
+    )
+    found = np.zeros((len(units), len(units)))
+    np.put_along_axis(found, rows.astype(int), whole * units[:, None], axis=1)
+    return found
 
 
 def ratings_data(ratings):
@@ -205,8 +424,8 @@ def as_script(contents, prefix=PREFIX):
     return prefix + "{\n" + ",\n".join(lines) + "\n}" + SUFFIX
 
 
-def read_script(path=TARGET):
-    """Read what `as_script` wrote: a dict as from `page_data`.
+def read_script(path=TARGET, prefix=PREFIX):
+    """Read what `as_script` wrote: a dict as from `page_data`, or `ease_data` with its prefix.
 
     Raises
     ------
@@ -214,11 +433,11 @@ def read_script(path=TARGET):
         If the file does not set the global.
     """
     text = Path(path).read_text(encoding="utf-8")
-    if not (text.startswith(PREFIX) and text.endswith(SUFFIX)):
+    if not (text.startswith(prefix) and text.endswith(SUFFIX)):
         raise ValueError(
             f"{path} does not set the data of the pages; write it again: python -m embedlens pages"
         )
-    return json.loads(text.removeprefix(PREFIX).removesuffix(SUFFIX))
+    return json.loads(text.removeprefix(prefix).removesuffix(SUFFIX))
 
 
 def space_in(contents):
@@ -290,22 +509,35 @@ def projector_files(folder, matrix, movies):
 
 
 def write(target=TARGET):
-    """Train the bias model, write what the pages need of it, and beside it the ratings.
+    """Train the bias model with five seeds, and EASE, and write what the pages need.
 
     Parameters
     ----------
     target : path-like
-        The script; by default in the book, from the repository root.
+        The script; by default in the book, from the repository root. Those of EASE, `EASE_NAME`,
+        and of the ratings, `RATINGS`, are written beside it.
 
     Returns
     -------
-    pathlib.Path
-        `target`.
+    list of pathlib.Path
+        The three files.
     """
     model, ratings = _trained()
     target = Path(target)
-    _write(target.with_name(RATINGS), as_script(ratings_data(ratings), RATINGS_PREFIX))
-    return _write(target, as_script(page_data(model, ratings)))
+    lists = as_script(ease_data(model, ratings), EASE_PREFIX)
+    return [
+        _write(target, as_script(page_data(model, ratings, other_runs(ratings)))),
+        _write(target.with_name(EASE_NAME), lists),
+        _write(target.with_name(RATINGS), as_script(ratings_data(ratings), RATINGS_PREFIX)),
+    ]
+
+
+def other_runs(ratings, seeds=OTHER_SEEDS):
+    """Movie vectors of further trainings on the same split: list of arrays, see `page_data`."""
+    sizes = data.count_users_and_movies(ratings)
+    parts = data.train_valid_split(ratings, SEED)
+    models = (training.train(recipes.BIAS, sizes, *parts, seed)[0] for seed in seeds)
+    return [model.movie_embedding.get_weights()[0] for model in models]
 
 
 def write_projector(folder):
