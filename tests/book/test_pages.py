@@ -297,7 +297,8 @@ def test_the_same_bytes_are_written_twice(tmp_path):
     for name in ("first", "second"):
         (tmp_path / name).mkdir()
         written.append(pages.write(tmp_path / name / "movies-data.js"))
-    for first, second, name in zip(*written, ["movies-data.js", "ease-data.js"], strict=True):
+    names = ["movies-data.js", "ease-data.js", "ratings-data.js"]
+    for first, second, name in zip(*written, names, strict=True):
         assert first == tmp_path / "first" / name
         assert first.read_bytes() == second.read_bytes()
     assert pages.read_script(written[0][0])["movies"]["id"] == list(range(1, 16))
