@@ -107,3 +107,8 @@ def test_too_few_rows_to_compare():
 def test_equal_or_unknown_values_tell_nothing(values):
     with pytest.raises(ValueError, match="nothing can be told"):
         comparing.told_by_neighbours(cloud(3), values)
+
+
+def test_nearest_by_hand():
+    vectors = np.array([[1, 0], [2, 0.1], [0, 1], [-1, 0]], dtype="float32")
+    assert comparing.nearest(vectors, 2)[0].tolist() == [[1, 2], [0, 2], [1, 0], [2, 1]]

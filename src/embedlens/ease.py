@@ -58,9 +58,8 @@ def weights(matrix, penalty, among=None):
         If the penalty is not above 0.
     """
     among = np.arange(matrix.shape[1]) if among is None else among
-    own = (
-        matrix[:, among].T @ _solved(matrix, penalty)[:, among]
-    )  # I - penalty * P, by Woodbury's identity
+    # I - penalty * P, by Woodbury's identity.
+    own = matrix[:, among].T @ _solved(matrix, penalty)[:, among]
     found = own / (1 - np.diag(own))
     np.fill_diagonal(found, 0)
     return found

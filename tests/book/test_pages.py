@@ -6,7 +6,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from embedlens import data, ease, foldin, movielens, provenance, recipes, recommend, training
+from embedlens import (
+    comparing,
+    data,
+    ease,
+    foldin,
+    movielens,
+    provenance,
+    recipes,
+    recommend,
+    training,
+)
 from embedlens.book import pages
 from embedlens.models import DotWithBias
 
@@ -182,16 +192,11 @@ def test_neighbours_are_counted_over_the_runs():
     )
     assert same["agree"] == [1, 1, 1]
     both = pages.runs_data([first, turned, other], movies, movies)
-    near = [pages.nearest(run[1:26]) for run in (first, other)]
+    near = [comparing.nearest(run[1:26], 10)[0] for run in (first, other)]
     for row, digits in enumerate(both["often"][:25]):
         expected = [2 + (movie in near[1][row]) for movie in near[0][row]]
         assert [int(digit) for digit in digits] == expected
     assert pages.runs_data([first], movies, movies) is None
-
-
-def test_nearest_by_hand():
-    vectors = np.array([[1, 0], [2, 0.1], [0, 1], [-1, 0]], dtype="float32")
-    assert pages.nearest(vectors, 2).tolist() == [[1, 2], [0, 2], [1, 0], [2, 1]]
 
 
 def test_first_places_are_those_of_the_layout(stored, model, ratings):

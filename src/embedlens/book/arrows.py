@@ -1,7 +1,6 @@
 """Users and films as arrows that a reader can move, for chapter 2. Needs the extra "book"."""
 
 import html
-import json
 
 from IPython.display import display
 from matplotlib.colors import to_hex
@@ -10,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from embedlens import data, figures, training
+from embedlens.book import sliders
 from embedlens.models import SimpleDot
 from embedlens.recipes import Recipe, Training
 
@@ -94,9 +94,7 @@ def show(vectors, rate, name, alt):
         "rate": rate,
         "colours": {kind: to_hex(colour) for kind, colour in _colours().items()},
     }
-    page = PAGE.format(
-        name=name, alt=html.escape(alt), content=json.dumps(content).replace("</", r"<\/")
-    )
+    page = PAGE.format(name=name, alt=html.escape(alt), content=sliders.for_script(content))
     display({"text/html": page, "text/plain": alt}, raw=True)
 
 

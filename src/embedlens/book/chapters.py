@@ -26,8 +26,17 @@ KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": 
 
 
 def text_twins(book=BOOK):
-    """Paths of all text twins, in the order of the book."""
-    return sorted((book / "text").glob("*.md"))
+    """Paths of all text twins, in the order of the book.
+
+    Raises
+    ------
+    ValueError
+        If there is none.
+    """
+    twins = sorted((book / "text").glob("*.md"))
+    if not twins:
+        raise ValueError(f"no chapter in {book / 'text'}: run this from the repository root")
+    return twins
 
 
 def notebook_of(twin):
@@ -162,7 +171,7 @@ def execute(twin):
 
 
 def lighter(png):
-    """A picture with a palette of 128 colours: a quarter of the bytes, as sharp as before.
+    """A picture with a palette of 128 colours: fewer bytes, as sharp as before.
 
     Parameters
     ----------
@@ -226,8 +235,6 @@ def execute_all(names=(), book=BOOK):
         If there is no such chapter; then none is run. Else as `execute`.
     """
     twins = {twin.stem: twin for twin in text_twins(book)}
-    if not twins:
-        raise ValueError(f"no chapter in {book / 'text'}: run this from the repository root")
     unknown = [name for name in names if name not in twins]
     if unknown:
         raise ValueError(f"no chapter {', '.join(unknown)}; there are {', '.join(twins)}")

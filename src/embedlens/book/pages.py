@@ -47,6 +47,7 @@ from sklearn.manifold import TSNE
 from threadpoolctl import threadpool_limits
 
 from embedlens import (
+    comparing,
     data,
     ease,
     factors,
@@ -214,7 +215,7 @@ def runs_data(matrices, every, movies):
         return None
     counts = {}
     for name, among in (("often", often), ("all", movies.index)):
-        first, *others = (nearest(matrix[among]) for matrix in matrices)
+        first, *others = (comparing.nearest(matrix[among], NEIGHBOURS)[0] for matrix in matrices)
         found = np.array([(first[:, :, None] == run[:, None]).any(axis=2) for run in others])
         strings = ["".join(map(str, row)) for row in 1 + found.sum(axis=0)]
         string_of = dict(zip(among, strings, strict=True))
@@ -236,15 +237,6 @@ def runs_data(matrices, every, movies):
         "places": [run.round(3).tolist() for run in others],
         "agree": np.round(agree, 3).tolist(),
     }
-
-
-def nearest(vectors, n=NEIGHBOURS):
-    """Rows of the `n` others with the greatest cosine, nearest first: array of shape (rows, n)."""
-    vectors = vectors.astype("float64")
-    vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
-    cosines = vectors @ vectors.T
-    np.fill_diagonal(cosines, -np.inf)
-    return np.argsort(-cosines, axis=1, kind="stable")[:, :n]
 
 
 def aligned_places(matrices, every, movies):

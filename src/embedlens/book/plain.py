@@ -57,8 +57,6 @@ def write_all(book=chapters.BOOK, folder=NOTEBOOKS):
         If there is no chapter, or one is damaged or has a role or directive not known here.
     """
     twins, kept = chapters.text_twins(book), []
-    if not twins:
-        raise ValueError(f"no chapter in {book / 'text'}: run this from the repository root")
     folder.mkdir(exist_ok=True)
     for twin in twins:
         target, text = folder / f"{twin.stem}.ipynb", as_text(twin)
@@ -84,9 +82,10 @@ def as_text(twin):
     -------
     str
     """
-    notebook, words = chapters.read_notebook(twin), _words(twin)
+    chapter = chapters.read_notebook(twin).cells
+    words = _words(twin, chapter)
     cells = [new_markdown_cell(TOP.format(**vars(words)))]
-    for cell in notebook.cells:
+    for cell in chapter:
         cells += _prose(cell, words) if cell.cell_type == "markdown" else _code(cell, words)
     folded = []
     for place, cell in enumerate(cells):
@@ -171,11 +170,10 @@ class _Words:
         return names[name]
 
 
-def _words(twin):
+def _words(twin, cells):
     root, number = twin.parents[2], int(twin.stem.split("_")[0])
     config = yaml.safe_load((root / "_config.yml").read_text(encoding="utf-8"))
     repository = config["repository"]["url"]
-    cells = chapters.read_notebook(twin).cells
     figures = [c.metadata.mystnb.figure.name for c in cells if _figure(c)]
     exercises = re.findall(r"\{exercise\}.*\n:label: (.*)", "\n".join(c.source for c in cells))
     return _Words(

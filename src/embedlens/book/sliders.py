@@ -69,6 +69,11 @@ def show_tables(steps, start, label, name):
     display({"text/html": page, "text/plain": steps[start][0]}, raw=True)
 
 
+def for_script(content):
+    """JSON for a script element: nothing in it ends the element."""
+    return json.dumps(content).replace("</", r"<\/")
+
+
 def show(curves, start, label, name, alt):
     """Show learning curves with a slider over the settings.
 
@@ -97,7 +102,7 @@ def show(curves, start, label, name, alt):
         label=html.escape(label),
         start=active,
         last=len(steps) - 1,
-        content=json.dumps({"figure": figure, "steps": steps}).replace("</", r"<\/"),
+        content=for_script({"figure": figure, "steps": steps}),
     )
     figure["layout"]["sliders"] = [_slider(steps, active, label)]
     content = {"application/vnd.plotly.v1+json": figure, "text/html": page, "text/plain": alt}
