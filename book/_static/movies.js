@@ -1,5 +1,5 @@
-/* What the pages "Try it yourself" and "Map of the movies" share: the vectors in movies-data.js,
-   and the search for a title. */
+/* What the pages to play with share: the vectors in movies-data.js, the search for a title, and a
+   link to copy. */
 "use strict";
 
 window.EmbedLensMovies = (() => {
@@ -48,6 +48,17 @@ window.EmbedLensMovies = (() => {
     for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
     made.append(...children);
     return made;
+  }
+
+  /* Copy the address in `link`, and say in `told` how it went. */
+  async function copyLink(link, told) {
+    link.select();
+    try {
+      await navigator.clipboard.writeText(link.value);
+      told.textContent = "Copied";
+    } catch {
+      told.textContent = "The link is marked: copy it with Ctrl+C";
+    }
   }
 
   /* The search box: a combobox with a list, as the ARIA practices describe it. `say(text)` tells
@@ -132,5 +143,5 @@ window.EmbedLensMovies = (() => {
     });
   }
 
-  return { bytesOf, vectorsOf, dot, cosine, searchIn, element, connectSearch };
+  return { bytesOf, vectorsOf, dot, cosine, searchIn, element, copyLink, connectSearch };
 })();

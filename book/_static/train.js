@@ -154,7 +154,7 @@ document.addEventListener("DOMContentLoaded", () => {
   const data = window.EMBEDLENS_RATINGS;
   if (!app || !data || !window.Worker) return;
   const { FIELDS, PRESETS, presetOf, parseLink, valueOf, wrong, formatLink, startWorker } = window.EmbedLensTrain;
-  const { element } = window.EmbedLensMovies;
+  const { element, copyLink } = window.EmbedLensMovies;
   const { decode, joined, correlation } = embedLensEngine();
   const part = (name) => document.getElementById(`train-${name}`);
   const [BLUE, ORANGE] = ["#0173b2", "#de8f05"];
@@ -235,16 +235,6 @@ document.addEventListener("DOMContentLoaded", () => {
     part("link").value = location.href.split("#")[0] + formatLink(settings);
     part("copied").textContent = "";
     reset();
-  }
-
-  async function copy() {
-    part("link").select();
-    try {
-      await navigator.clipboard.writeText(part("link").value);
-      part("copied").textContent = "Copied";
-    } catch {
-      part("copied").textContent = "The link is marked: copy it with Ctrl+C";
-    }
   }
 
   /* ---- training ---- */
@@ -487,7 +477,7 @@ document.addEventListener("DOMContentLoaded", () => {
   part("start").addEventListener("click", toggle);
   part("step").addEventListener("click", () => worker.postMessage({ type: "step" }));
   part("reset").addEventListener("click", () => reset());
-  part("copy").addEventListener("click", copy);
+  part("copy").addEventListener("click", () => copyLink(part("link"), part("copied")));
   part("shift").addEventListener("change", showComponent);
   part("settings").addEventListener("submit", (event) => event.preventDefault());
   addEventListener("hashchange", readHash);

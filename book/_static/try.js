@@ -181,7 +181,7 @@ window.EmbedLensTry = (() => {
 document.addEventListener("DOMContentLoaded", () => {
   const app = document.getElementById("try-app");
   if (!app || !window.EMBEDLENS || !window.EMBEDLENS_EASE) return;
-  const { element, connectSearch } = window.EmbedLensMovies;
+  const { element, copyLink, connectSearch } = window.EmbedLensMovies;
   const {
     WELL, spaceOf, foldIn, pushes, rank, easeOf, rankByEase, reasons, parseLink, formatLink,
   } = window.EmbedLensTry;
@@ -457,15 +457,7 @@ document.addEventListener("DOMContentLoaded", () => {
     show();
     part("search").focus();
   });
-  part("copy").addEventListener("click", async () => {
-    part("link").select();
-    try {
-      await navigator.clipboard.writeText(part("link").value);
-      part("copied").textContent = "Copied";
-    } catch {
-      part("copied").textContent = "The link is marked: copy it with Ctrl+C";
-    }
-  });
+  part("copy").addEventListener("click", () => copyLink(part("link"), part("copied")));
   window.addEventListener("hashchange", () => location.hash.startsWith("#r=") && load());
 
   part("well").textContent = WELL;
