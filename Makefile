@@ -43,7 +43,7 @@ lab: $(READY) ## open the chapters in JupyterLab: notebooks/ to run, book/ to ed
 	$(BIN)/python -m embedlens plain
 	$(BIN)/jupyter lab --LabApp.default_url=/lab/tree/notebooks
 
-reproduce: $(READY) ## audit every claim over 40 runs (about half an hour)
+reproduce: $(READY) ## audit every claim over 40 runs (about 20 minutes)
 	$(BIN)/python -m embedlens reproduce --output book/results/verdict.json \
 		--figure book/_static/verdict.png
 
