@@ -44,6 +44,7 @@ EXPERIMENTS = {
     "verdict": Entry("verdict:VERDICT", "audit every claim over 40 runs", 25),
     "sweep": Entry("sweep:SWEEP", "train the bias model over dropout and dimensions", 4),
     "tuning": Entry("tuning:SEARCH", "search a setting of the bias model", 15),
+    "anchors": Entry("tuning:ANCHORS", "search the bias model's setting within each split", 15),
     "carry_over": Entry("carry_over:CARRY_OVER", "find the penalty that other data want", 5),
     "costs": Entry("costs:COSTS", "take a step apart; on paper; batch sizes", 8),
     "growth": Entry("growth:GROWTH", "epochs of up to 25 million made-up ratings", 20),

@@ -4,13 +4,16 @@ import time
 
 from embedlens import data
 
-# The search sees the training part of this split alone, and cuts it once more.
+# A search sees the training part of one split alone, and cuts it once more. For chapter 7:
 SPLITS = {"split": 0, "inner_splits": [1, 2], "inner_share": 0.9}
+# For chapters 8 to 11: each of these is searched for itself (`each_split`), so that no setting is
+# chosen on ratings that any split reports on with it.
+OUTER = [0, 1, 2, 3, 4]
 CHOICES = ("batch_size", "dim", "units", "layers")
 
 
-def inner_part(inner_split, timestamps=False, ratings=None):
-    """Cut the training part of the search's split once more: what a nested search may see.
+def inner_part(inner_split, timestamps=False, ratings=None, split=SPLITS["split"]):
+    """Cut the training part of a split once more: what a nested search may see.
 
     Parameters
     ----------
@@ -20,6 +23,8 @@ def inner_part(inner_split, timestamps=False, ratings=None):
         As in `data.prepared`.
     ratings : pandas.DataFrame, optional
         As from `data.prepare`. Default: the embedded ones.
+    split : int
+        The outer one.
 
     Returns
     -------
@@ -27,7 +32,7 @@ def inner_part(inner_split, timestamps=False, ratings=None):
         To train and to judge on.
     """
     ratings = data.prepared(timestamps) if ratings is None else ratings
-    outer, _ = data.train_valid_split(ratings, SPLITS["split"])
+    outer, _ = data.train_valid_split(ratings, split)
     return data.train_valid_split(outer, inner_split, SPLITS["inner_share"])
 
 
@@ -85,6 +90,41 @@ def ask_and_tell(space, trials, first=None, minutes=None, samplers=(0,), **fixed
             study.tell(trial, one["rmse"])
             tried.append((one["rmse"], setting))
     return [setting for _, setting in sorted(tried, key=lambda pair: pair[0])]
+
+
+def each_split(plan, splits=OUTER):
+    """Let a plan of search go on for several splits, side by side.
+
+    Parameters
+    ----------
+    plan : callable
+        ``plan(split)`` yields lists of parts, stage by stage, and is sent the results of each, as
+        `ask_and_tell` does.
+    splits : list of int
+
+    Yields
+    ------
+    list of dict
+        The next stage of every plan that goes on.
+
+    Returns
+    -------
+    dict
+        What each plan returned, by split.
+    """
+    plans = {split: plan(split) for split in splits}
+    asked = {split: next(one) for split, one in plans.items()}
+    returned = {}
+    while asked:
+        found = iter((yield [part for stage in asked.values() for part in stage]))
+        going = {}
+        for split, stage in asked.items():
+            try:
+                going[split] = plans[split].send([next(found) for _ in stage])
+            except StopIteration as end:
+                returned[split] = end.value
+        asked = going
+    return returned
 
 
 def suggested(trial, space):

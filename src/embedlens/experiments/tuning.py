@@ -1,10 +1,11 @@
-"""The search for a setting of the bias model, for chapter 7; and on other data.
+"""The search for a setting of the bias model: for chapter 7, on other data, and for each split.
 
-It sees the training ratings of split 0 alone, cuts them once more, and judges each setting by
-the inner validation parts. The ratings that are reported on stay unseen.
+It sees the training ratings of one split alone, cuts them once more, and judges each setting by
+the inner validation parts. The ratings that are reported on stay unseen. `SEARCH` does so for
+split 0, `ANCHORS` for each of the splits that chapters 8 to 12 report on.
 """
 
-from functools import cache
+from functools import cache, partial
 
 import numpy as np
 
@@ -17,6 +18,7 @@ from embedlens.recipes import Recipe, Training
 TRIALS = 80  # of each sampler
 SAMPLERS = [0, 1, 2]
 FINALISTS, FRESH_SPLITS = 12, [3, 4, 5, 6]  # the best are judged anew, on other inner splits
+ANCHOR_TRIALS, ANCHOR_FINALISTS = 40, 6  # on each split
 SPACE = {
     "batch_size": [128, 256, 512, 1024],
     "learning_rate": [0.001, 0.05],
@@ -30,8 +32,8 @@ SPACE = {
 OPTIONS = ("dim", "vector_penalty", "bias_penalty", "user_dropout", "movie_dropout")  # of the model
 
 
-def measure(setting, source=None, reported=False, fresh=False):
-    """Train at a setting within the training part of the search's split.
+def measure(setting, source=None, reported=False, fresh=False, split=search.SPLITS["split"]):
+    """Train at a setting within the training part of a split.
 
     Parameters
     ----------
@@ -43,6 +45,7 @@ def measure(setting, source=None, reported=False, fresh=False):
         Train on the whole training part, and judge by the ratings that the search never sees.
     fresh : bool, default False
         Judge on `FRESH_SPLITS`.
+    split : int
 
     Returns
     -------
@@ -52,10 +55,10 @@ def measure(setting, source=None, reported=False, fresh=False):
     ratings = _ratings(source)
     sizes = data.count_users_and_movies(ratings)
     if reported:
-        cut = [data.train_valid_split(ratings, search.SPLITS["split"])]
+        cut = [data.train_valid_split(ratings, split)]
     else:
         splits = FRESH_SPLITS if fresh else search.SPLITS["inner_splits"]
-        cut = (search.inner_part(split, ratings=ratings) for split in splits)
+        cut = (search.inner_part(inner, ratings=ratings, split=split) for inner in splits)
     found = []
     for seed, parts in enumerate(cut):
         _, history = training.train(_recipe(setting), sizes, *parts, seed)
@@ -131,6 +134,75 @@ SEARCH = Experiment(
     to_search,
     measure,
 )
+
+
+def search_one(split):
+    """Search the setting of one split, and report on it.
+
+    Yields
+    ------
+    list of dict
+        Arguments of `measure`.
+    """
+    tried = yield from search.ask_and_tell(SPACE, ANCHOR_TRIALS, samplers=(split,), split=split)
+    finalists = [
+        {"setting": setting, "split": split, "fresh": True} for setting in tried[:ANCHOR_FINALISTS]
+    ]
+    found = yield finalists
+    runs = [part | one for part, one in zip(finalists, found, strict=True)]
+    yield [{"setting": best({"runs": runs}), "split": split, "reported": True}]
+
+
+ANCHORS = Experiment(
+    "anchors",
+    {
+        **search.SPLITS,
+        "split": search.OUTER,
+        "trials": ANCHOR_TRIALS,
+        "finalists": ANCHOR_FINALISTS,
+        "fresh_splits": FRESH_SPLITS,
+        **SPACE,
+    },
+    partial(search.each_split, search_one),
+    measure,
+)
+
+
+@cache
+def anchor(split, path=provenance.PACKAGE / "results/anchors.json"):
+    """The bias model at the setting that was found within the training part of a split.
+
+    Parameters
+    ----------
+    split : int
+        One of `search.OUTER`.
+    path : path-like
+        The stored report of `ANCHORS`.
+
+    Returns
+    -------
+    recipes.Recipe
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        As `runner.Experiment.load`; or if the split was not searched.
+    """
+    runs = [run for run in ANCHORS.load(path)["runs"] if run["split"] == split]
+    if not runs:
+        raise ValueError(f"split {split} was not searched: choose from {search.OUTER}")
+    return _recipe(best({"runs": runs}))
+
+
+def anchors():
+    """The settings of `anchor`, by split, for the settings of what is compared with it: a dict.
+
+    Empty before ``python -m embedlens run anchors`` has found them.
+    """
+    try:
+        return {str(split): anchor(split).settings() for split in search.OUTER}
+    except FileNotFoundError:
+        return {}
 
 
 def best(report):
