@@ -447,3 +447,36 @@ def test_a_split_is_a_partition(rows, seed, share):
     assert sorted([*train["rating"], *valid["rating"]]) == list(range(rows))
     assert len(train) == int(share * rows)
     assert len(valid) > 0
+
+
+TIMED = pd.DataFrame(
+    {"userIdDense": [1, 1, 1, 1, 1, 2, 2], "timestamp": [5, 1, 2, 3, 5, 9, 8]}, index=range(10, 17)
+)
+
+
+def test_split_at_a_date():
+    train, valid = data.split_at_date(TIMED, 0.5)
+    assert train.index.to_list() == [11, 12, 13]  # 5 is the date, and no second is cut in two
+    assert valid.index.to_list() == [10, 14, 15, 16]
+    assert train["timestamp"].max() < valid["timestamp"].min()
+    with pytest.raises(ValueError, match="no rating lies before"):
+        data.split_at_date(TIMED.assign(timestamp=1))
+
+
+def test_split_off_the_last_of_each_user():
+    train, valid = data.split_off_last(TIMED, 0.6)
+    assert train.index.to_list() == [11, 12, 13, 15, 16]
+    assert valid.index.to_list() == [10, 14]
+    train, valid = data.split_off_last(TIMED, 0.5)
+    assert valid.index.to_list() == [10, 14, 15]
+    with pytest.raises(ValueError, match="no rating is set aside"):
+        data.split_off_last(TIMED, 0.99)
+
+
+@pytest.mark.parametrize("split", [data.split_at_date, data.split_off_last])
+def test_splits_in_time_need_times_and_a_share(split):
+    with pytest.raises(ValueError, match="timestamp is missing"):
+        split(TIMED[["userIdDense"]])
+    for share in (0, 1, -1):
+        with pytest.raises(ValueError, match="train_share"):
+            split(TIMED, share)

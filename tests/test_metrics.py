@@ -245,3 +245,19 @@ def test_equivalence_is_rarely_claimed_at_the_margin():
     none = [metrics.is_equivalent(rng.normal(0, 0.3, 8), 1) for _ in range(200)]
     assert np.mean(none) > 0.95
     assert not metrics.is_equivalent(rng.normal(0, 0.9, 8), 1, valid_share=0.5)
+
+
+def test_interval_over_users_takes_whole_users():
+    rng = np.random.default_rng(0)
+    sizes = rng.integers(1, 50, 200)
+    errors = sizes * rng.chisquare(1, 200)  # a user's ratings err alike
+    by_user = np.column_stack([sizes, errors])
+    value, low, high = metrics.user_interval(by_user, lambda sums: sums[..., 1] / sums[..., 0])
+    assert value == pytest.approx(errors.sum() / sizes.sum())
+    residual = errors - value * sizes
+    se = np.sqrt(np.sum(residual**2)) / sizes.sum()  # of a ratio, by the delta method
+    assert (high - low) / (2 * 1.96 * se) == pytest.approx(1, abs=0.1)
+    assert low < value < high
+    for wrong in ([[1.0, 2.0]], [[1.0], [np.nan]], [1.0, 2.0]):
+        with pytest.raises(ValueError, match="two users or more"):
+            metrics.user_interval(wrong, lambda sums: sums[..., 0])

@@ -157,6 +157,69 @@ def train_valid_split(ratings, seed, train_share=0.8):
     return ratings.iloc[shuffled[:n_train]], ratings.iloc[shuffled[n_train:]]
 
 
+def split_at_date(ratings, train_share=0.8):
+    """Split the ratings at a date: what was given before it trains, the rest is set aside.
+
+    Parameters
+    ----------
+    ratings : pandas.DataFrame
+        With a column timestamp.
+    train_share : float, default 0.8
+        Share of the rows that lie before the date, about: no second is cut in two.
+
+    Returns
+    -------
+    train, valid : pandas.DataFrame
+
+    Raises
+    ------
+    ValueError
+        If there are no timestamps, the share is none, or a part would be empty.
+    """
+    times = _present(ratings, "timestamp").to_numpy()
+    if not 0 < train_share < 1:
+        raise ValueError(f"train_share must lie between 0 and 1, not {train_share}")
+    date = np.sort(times)[int(train_share * len(times))] if len(times) else 0
+    before = times < date
+    if not before.any():
+        raise ValueError("no rating lies before the date: take another share or more ratings")
+    return ratings[before], ratings[~before]
+
+
+def split_off_last(ratings, train_share=0.8):
+    """Set aside the last ratings of each user; what the user had given before trains.
+
+    Parameters
+    ----------
+    ratings : pandas.DataFrame
+        With a column timestamp.
+    train_share : float, default 0.8
+        Share of a user's ratings that trains, rounded up. Of equal times, the row that stands
+        earlier in the frame counts as the earlier one.
+
+    Returns
+    -------
+    train, valid : pandas.DataFrame
+        In the order of `ratings`. Other users' training ratings may be later than a validation
+        rating: no model learns the user's own future, but it may learn that of the movies.
+
+    Raises
+    ------
+    ValueError
+        As `split_at_date`.
+    """
+    times = _present(ratings, "timestamp")
+    if not 0 < train_share < 1:
+        raise ValueError(f"train_share must lie between 0 and 1, not {train_share}")
+    users = _present(ratings, "userIdDense")
+    place = times.groupby(users).rank(method="first").to_numpy()
+    size = times.groupby(users).transform("size").to_numpy()
+    trains = place <= np.ceil(train_share * size)
+    if trains.all():
+        raise ValueError("no rating is set aside: take a smaller share or more ratings")
+    return ratings[trains], ratings[~trains]
+
+
 def check_ids(ratings, sizes):
     """Check that tables of these sizes have a row for every id.
 

@@ -141,6 +141,39 @@ def run_interval(values, level=0.95, runs=1):
     return _interval(values, level, 1 / runs + 1 / values.size, sd)
 
 
+def user_interval(by_user, statistic, level=0.95, draws=2000, seed=0):
+    """Interval of a measure over users: bootstrap of whole users (Efron and Tibshirani 1993).
+
+    Parameters
+    ----------
+    by_user : array-like, shape (n_users, k)
+        What each user adds to k sums, such as the number of ratings and their squared errors.
+    statistic : callable
+        Gives the measure for sums of shape (..., k): an array of shape (...).
+    level : float, default 0.95
+    draws, seed : int
+        Of the bootstrap.
+
+    Returns
+    -------
+    value, low, high : float
+        Of all users; percentiles of the draws.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than two users, or a value is not finite.
+    """
+    by_user = np.asarray(by_user, dtype="float64")
+    if by_user.ndim != 2 or len(by_user) < 2 or not np.isfinite(by_user).all():
+        raise ValueError("the bootstrap needs two users or more, a row of finite numbers each")
+    n = len(by_user)
+    often = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=draws)
+    drawn = statistic(often @ by_user)
+    low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
+    return float(statistic(by_user.sum(axis=0))), float(low), float(high)
+
+
 def _runs(values):
     values = np.asarray(values, dtype="float64").ravel()
     if not values.size or not np.isfinite(values).all():

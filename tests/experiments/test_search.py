@@ -70,3 +70,32 @@ def test_samplers_do_not_know_of_each_other():
     assert len(tried) == 30
     errors = [abs(setting["learning_rate"] - 0.02) for setting in tried]
     assert errors == sorted(errors)
+
+
+def test_each_split_is_searched_for_itself():
+    told = []
+
+    def plan(split):
+        found = yield [{"split": split, "trial": 0}, {"split": split, "trial": 1}]
+        told.append((split, found))
+        if split == 1:
+            found = yield [{"split": split, "trial": 2}]
+            told.append((split, found))
+        return split * 10
+
+    both = search.each_split(plan, [0, 1])
+    stage = next(both)
+    assert [(part["split"], part["trial"]) for part in stage] == [(0, 0), (0, 1), (1, 0), (1, 1)]
+    assert both.send(["a", "b", "c", "d"]) == [{"split": 1, "trial": 2}]
+    with pytest.raises(StopIteration) as end:
+        both.send(["e"])
+    assert end.value.value == {0: 0, 1: 10}
+    assert told == [(0, ["a", "b"]), (1, ["c", "d"]), (1, ["e"])]
+
+
+def test_inner_parts_lie_within_the_training_part_of_their_split():
+    ratings = data.prepared()
+    for split in (0, 3):
+        _, unseen = data.train_valid_split(ratings, split)
+        for part in search.inner_part(1, split=split):
+            assert not part.index.isin(unseen.index).any()
