@@ -147,7 +147,7 @@ def test_search_on_other_data_reports_on_ratings_that_it_never_saw(release, quic
     for _, inner, judged in searched_in:
         assert set(inner.index) | set(judged.index) == outer
     *trials, last = report["runs"]
-    assert chosen == tuning._recipe(min(trials, key=lambda run: run["rmse"])["setting"])
+    assert chosen == tuning.recipe(min(trials, key=lambda run: run["rmse"])["setting"])
     assert report["recipe"] == chosen.settings()
     assert report["rmse"] == last["rmse"]
     assert len({run["rmse"] for run in trials}) == 9

@@ -55,6 +55,7 @@ EXPERIMENTS = {
     "tasks": Entry("tasks:TASKS_BY_SPLIT", "embed the movies by three tasks, probe the vectors", 5),
     "how_low_search": Entry("how_low:SEARCH", "search the settings of chapter 11's models", 30),
     "how_low": Entry("how_low:HOW_LOW", "measure chapter 11's models on five splits", 10),
+    "canonical": Entry("canonical:CANONICAL", "ml-100k's folds u1 to u5, as papers do", 25),
     "recommendations": Entry(
         "recommendations:RECOMMENDATIONS", "new users, new movies and lists on five splits", 5
     ),

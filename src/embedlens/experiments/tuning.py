@@ -61,7 +61,7 @@ def measure(setting, source=None, reported=False, fresh=False, split=search.SPLI
         cut = (search.inner_part(inner, ratings=ratings, split=split) for inner in splits)
     found = []
     for seed, parts in enumerate(cut):
-        _, history = training.train(_recipe(setting), sizes, *parts, seed)
+        _, history = training.train(recipe(setting), sizes, *parts, seed)
         found.append(history["valid_rmse"].iloc[-1])
     return {"rmse": np.mean(found)}
 
@@ -96,7 +96,7 @@ def on_other_data(source, minutes=None, trials=TRIALS):
         yield [{"setting": best_setting, "source": source, "reported": True}]
 
     def summary(runs):
-        return {"recipe": _recipe(runs[-1]["setting"]).settings(), "rmse": runs[-1]["rmse"]}
+        return {"recipe": recipe(runs[-1]["setting"]).settings(), "rmse": runs[-1]["rmse"]}
 
     return Experiment(
         "tuning",
@@ -191,7 +191,7 @@ def anchor(split, path=provenance.PACKAGE / "results/anchors.json"):
     runs = [run for run in ANCHORS.load(path)["runs"] if run["split"] == split]
     if not runs:
         raise ValueError(f"split {split} was not searched: choose from {search.OUTER}")
-    return _recipe(best({"runs": runs}))
+    return recipe(best({"runs": runs}))
 
 
 def anchors():
@@ -211,7 +211,8 @@ def best(report):
     return min(finalists, key=lambda run: run["rmse"])["setting"]
 
 
-def _recipe(setting):
+def recipe(setting):
+    """Make the recipe of a setting, as a search finds it: a dict with the names of `SPACE`."""
     options = {name: setting[name] for name in OPTIONS}
     others = {name: value for name, value in setting.items() if name not in OPTIONS}
     trained_so = Training(patience=None, falling=True, **others)
