@@ -53,6 +53,10 @@ execute: $(READY) ## run all chapters from their text twins and store the output
 results: $(READY) ## list the stored results: minutes to make, fresh or stale
 	$(BIN)/python -m embedlens list
 
+ifndef EMBEDLENS_ML_100K
+run-canonical: .venv-peers/recbole/.ready # for the ratings of ml-100k in it
+endif
+
 run-%: $(READY) ## make one of the stored results anew
 	$(BIN)/python -m embedlens run $*
 
@@ -64,7 +68,7 @@ bench: $(READY) $(PEERS:%=.venv-peers/%/.ready) ## tune and time other libraries
 	@echo "Setting up .venv-peers/$* ($(PEERS_PYTHON))"
 	@rm -rf $(@D) && mkdir -p .venv-peers
 	@{ $(PEERS_PYTHON) -m venv $(@D) && $(@D)/bin/python -m pip --disable-pip-version-check install \
-		--quiet --require-hashes -r $< && touch $@; } > .venv-peers/$*.log 2>&1 || \
+		--quiet --require-hashes --no-deps -r $< && touch $@; } > .venv-peers/$*.log 2>&1 || \
 		{ rm -rf $(@D); echo "failed, see .venv-peers/$*.log"; }
 
 lint: $(READY) ## check style (ruff)
@@ -77,6 +81,7 @@ lock: $(READY) ## resolve pyproject.toml anew: all locks (UPGRADE=--upgrade: new
 	for peer in $(PEERS); do \
 		$(RESOLVE) --group pyproject.toml:$$peer --output-file peers/$$peer.lock || exit 1; \
 	done
+	$(RESOLVE) --no-deps --group pyproject.toml:recbole --output-file peers/recbole.lock
 	@$(MAKE) --no-print-directory environment.yml
 
 environment.yml: requirements.lock
