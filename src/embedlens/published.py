@@ -179,9 +179,9 @@ HIGHEST_TEN = pd.DataFrame(
 
 IDS, LISTS, SIDE, TIME = "ids", "lists of rated movies", "side information", "time"
 FIXED, UNSAID = "fixed beforehand", "not said for this fold"
-# RMSE on fold u1 of ml-100k: system, key in the bibliography, RMSE, what it uses, and how its number
-# of epochs or samples was chosen, as the authors' repositories show it (read in November 2026; the
-# numbers of GC-MC and IGMC are those of their papers).
+# RMSE on fold u1 of ml-100k: system, key in the bibliography, RMSE, what it uses, and how its
+# number of epochs or samples was chosen, as the authors' repositories show it (read in November
+# 2026; the numbers of GC-MC and IGMC are those of their papers).
 ON_U1 = [
     ("myFM, ordinal", "ohtsuki2023", 0.8808, (IDS, LISTS, SIDE, TIME), FIXED),
     ("myFM", "ohtsuki2023", 0.8833, (IDS, LISTS, SIDE, TIME), FIXED),
