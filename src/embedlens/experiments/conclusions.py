@@ -15,7 +15,9 @@ from embedlens import experiments, metrics
 
 VALID_SHARE = 0.2  # of `data.train_valid_split`
 # Experiments whose conclusions a chapter draws.
-CHAPTERS = {}
+CHAPTERS = {
+    "07_costs": ["bench"],
+}
 
 
 @dataclass(frozen=True)

@@ -22,9 +22,10 @@ import time
 import numpy as np
 import pandas as pd
 
-from embedlens import data, metrics, provenance
+from embedlens import data, experiments, metrics, provenance
 from embedlens.experiments import runner, search
 from embedlens.experiments.bench import ours, peers
+from embedlens.experiments.conclusions import Conclusion
 from embedlens.movielens import synthetic
 from embedlens.recipes import BIAS, TUNED
 
@@ -337,11 +338,7 @@ def rmse(runs):
         `OURS` on the same splits, as difference, difference_low, difference_high. None where
         there are too few splits.
     """
-    ran = pd.DataFrame(
-        [{key: run[key] for key in ("name", "split", "rmse")} for run in _ran(runs)],
-        columns=["name", "split", "rmse"],
-    )
-    by_split = ran.groupby(["split", "name"])["rmse"].median().unstack()
+    by_split = _by_split(runs)
     found = {}
     for name, values in by_split.items():
         gap = (values - by_split[OURS]).dropna() if OURS in by_split else values[:0]
@@ -551,6 +548,14 @@ def draw(report):
     return fig
 
 
+def _by_split(runs):
+    ran = pd.DataFrame(
+        [{key: run[key] for key in ("name", "split", "rmse")} for run in _ran(runs)],
+        columns=["name", "split", "rmse"],
+    )
+    return ran.groupby(["split", "name"])["rmse"].median().unstack()
+
+
 def _ran(runs):
     return [run for run in runs if run["kind"] == "run" and "missing" not in run]
 
@@ -662,3 +667,30 @@ def _places(width, height, gap=10):
     for step in range(1, 12):
         for dy in (gap + (step - 1) * height, -gap - step * height):
             yield from [(-width / 2, dy), (gap, dy), (-gap - width, dy)]
+
+
+def _gain(before, after):
+    return lambda report: _by_split(report["runs"]).eval(f"`{before}` - `{after}`")
+
+
+def _gain_by_long_search(report):
+    anchors = experiments.load("results/anchors.json")["runs"]
+    long = pd.Series({run["split"]: run["rmse"] for run in anchors if run.get("reported")})
+    return _by_split(report["runs"])["ours-jax"] - long
+
+
+CONCLUSIONS = {
+    "bench": [
+        Conclusion("myfm-better", "myFM predicts better than our bias model", _gain(OURS, "myfm")),
+        Conclusion(
+            "myfm-svd-better",
+            "myFM with SVD++ features predicts better than our bias model",
+            _gain(OURS, "myfm-svd++"),
+        ),
+        Conclusion(
+            "long-search",
+            "A search of forty settings on each split ends below the post's setting",
+            _gain_by_long_search,
+        ),
+    ]
+}
