@@ -16,7 +16,7 @@ import yaml
 
 from embedlens import comparing, models, published
 from embedlens.book import chapters
-from embedlens.experiments import claims, completion, verdict
+from embedlens.experiments import claims, completion, conclusions, verdict
 
 SHARED = {
     "SimpleDot": ("02_dot_model", models),
@@ -407,13 +407,30 @@ def learnt(twin):
     return [" ".join(bullet.split()) for bullet in re.split(r"^- ", section, flags=re.M)[1:]]
 
 
-TESTED = [twin for twin in TWINS if int(twin.name[:2]) <= 6]
+# What chapter 7 says of costs, its own checks hold.
+TESTED = [
+    twin
+    for twin in TWINS
+    if int(twin.name[:2]) <= 6 or (twin.stem in conclusions.CHAPTERS and twin.stem != "07_costs")
+]
 for_each_tested = pytest.mark.parametrize("twin", TESTED, ids=[t.stem for t in TESTED])
 
 
 @pytest.fixture(scope="module")
 def judged():
-    return {a.claim.id: a.verdict for a in verdict.assessments(verdict.VERDICT.load(STORED))}
+    found = {a.claim.id: a.verdict for a in verdict.assessments(verdict.VERDICT.load(STORED))}
+    for chapter in conclusions.CHAPTERS:
+        for name, (*_, shown) in conclusions.judged(chapter).items():
+            assert name not in found, f"two claims are called {name}"
+            found[name] = claims.SHOWN if shown else claims.NOT_SHOWN
+    return found
+
+
+@pytest.mark.parametrize("chapter", conclusions.CHAPTERS)
+def test_links_to_a_conclusion_have_a_target_and_the_table_is_shown(chapter, judged):
+    text = (ROOT / f"book/text/{chapter}.md").read_text()
+    assert f'conclusions.as_markdown("{chapter}")' in text
+    assert set(re.findall(r"\(#claim-([\w-]+)\)", text)) <= set(judged)
 
 
 @for_each_tested
