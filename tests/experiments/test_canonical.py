@@ -1,11 +1,12 @@
 import json
 import math
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from embedlens import data, experiments, metrics
+from embedlens import data, experiments, metrics, published
 from embedlens.experiments import canonical
 
 STORED = "book/results/canonical.json"
@@ -166,6 +167,22 @@ def test_each_stored_fold_reports_on_the_best_of_its_own_searches():
         chosen = {run["model"]: run["users"] for run in mine if run["kind"] == "users"}
         reports = {run["model"]: run for run in mine if run["kind"] == "report"}
         assert {name: reports[name]["users"] for name in chosen} == chosen
+
+
+def test_the_readme_gives_the_numbers():
+    readme = " ".join(Path("README.md").read_text().split())
+    ours = canonical.errors(experiments.load(STORED)).loc[1, "drift averaged ensemble"]
+    lowest = min(error for _, _, error, *_ in published.ON_U1)
+    assert f"best model has {ours:.3f}; the lowest number that we found published is" in readme
+    assert f"is {lowest:.3f} (chapter 11" in readme
+
+
+def test_published_numbers_have_a_source():
+    sources = Path("book/references.bib").read_text()
+    for system, key, error, uses, _ in published.ON_U1:
+        assert f"{{{key}," in sources, system
+        assert 0.85 < error < 1
+        assert published.IDS in uses
 
 
 def test_stored_errors_are_of_one_scale():
