@@ -10,7 +10,7 @@ from embedlens import data, experiments, metrics, published
 from embedlens.experiments import canonical
 
 STORED = "book/results/canonical.json"
-SETTING = canonical.FIRST | {"epochs": 1, "dim": 2, "batch_size": 64}
+SETTING = canonical.FIRST | {"epochs": 1, "dim": 2, "batch_size": 512}
 USERS = {"user": 0.1, "vector": 0.1, "noise": 0.8}
 
 
