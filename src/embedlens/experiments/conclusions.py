@@ -15,7 +15,7 @@ from embedlens import experiments, metrics
 
 VALID_SHARE = 0.2  # of `data.train_valid_split`
 # Experiments whose conclusions a chapter draws.
-CHAPTERS = {}
+CHAPTERS = {"08_one_hot": ["one_hot"]}
 
 
 @dataclass(frozen=True)
