@@ -107,10 +107,10 @@ def test_an_unknown_run_is_refused():
 
 
 def test_edges_are_told():
-    space = {"epochs": [2, 14], "dim": [4, 8, 16], "layers": [1, 2], "penalty": [1e-4, 1.0], "n": 3}
-    within = {"epochs": 3, "dim": 8, "layers": 1, "penalty": 2e-4, "n": 3}
+    space = {"epochs": [2, 14], "dim": [4, 8, 16], "units": [1, 2], "penalty": [1e-4, 1.0], "n": 3}
+    within = {"epochs": 3, "dim": 8, "units": 1, "penalty": 2e-4, "n": 3}
     assert one_hot.at_edge(space, within) == []
-    ends = {"epochs": 14, "dim": 16, "layers": 1, "penalty": 1.2e-4, "n": 3}
+    ends = {"epochs": 14, "dim": 16, "units": 1, "penalty": 1.2e-4, "n": 3}
     assert one_hot.at_edge(space, ends) == ["epochs", "dim", "penalty"]
 
 

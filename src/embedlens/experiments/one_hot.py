@@ -236,14 +236,15 @@ def at_edge(space, setting):
     Parameters
     ----------
     space : dict
-        As in `SPACES`. The number of layers, where all that is possible is an end, is left out.
+        As in `SPACES`. Of two sizes to choose from each is an end, so these are left out.
     setting : dict
 
     Returns
     -------
     list of str
     """
-    ranges = {k: v for k, v in space.items() if isinstance(v, list) and k != "layers"}
+    ranges = {k: v for k, v in space.items() if isinstance(v, list)}
+    ranges = {k: v for k, v in ranges.items() if k not in search.CHOICES or len(v) > 2}
     place = {k: math.log(setting[k] / v[0]) / math.log(v[-1] / v[0]) for k, v in ranges.items()}
     return [name for name, at in place.items() if not 0.05 < at < 0.95]
 
@@ -625,6 +626,16 @@ CONCLUSIONS = {
             "on embeddings, a network predicts no worse and no better (gain)",
             _gain("embedding network", "one-hot network"),
             **ALIKE_ENOUGH,
+        ),
+        Conclusion(
+            "one-hot-embeddings-lose",
+            "on embeddings, a network predicts worse than on one-hot vectors (loss)",
+            _gain("one-hot network", "embedding network"),
+        ),
+        Conclusion(
+            "one-hot-embedding-network",
+            "a network on embeddings gains over the biases",
+            _gain("embedding network", "biases"),
         ),
         Conclusion(
             "one-hot-dot-linear",
