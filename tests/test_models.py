@@ -20,6 +20,7 @@ from embedlens.models import (
     OneHotDense,
     OneHotNetwork,
     PenalisedDotWithBias,
+    ProductNetwork,
     SimpleDot,
     SimpleEmbedding,
     masked_mse,
@@ -381,9 +382,10 @@ CASES = {
     "PenalisedDotWithBias": (PenalisedDotWithBias, {**SIZES, **SCALE, "dim": 3, **PRICES}),
     "Biases": (Biases, {**SIZES, "bias_penalty": 0.1}),
     "OneHotDense": (OneHotDense, {"input_dim": 9, "output_dim": 2}),
-    "OneHotNetwork": (OneHotNetwork, {**SIZES, "units": 3, "layers": 2, "penalty": 0.1}),
-    "OneHotNetwork, product": (OneHotNetwork, {**SIZES, "units": 3, "embedding": OneHotDense}),
-    "EmbeddingNetwork": (EmbeddingNetwork, {**SIZES, "dim": 2, "units": 3, "product": True}),
+    "OneHotNetwork": (OneHotNetwork, {**SIZES, "dim": 3, "layers": 2, "penalty": 0.1}),
+    "OneHotNetwork, product": (OneHotNetwork, {**SIZES, "dim": 3, "embedding": OneHotDense}),
+    "EmbeddingNetwork": (EmbeddingNetwork, {**SIZES, "dim": 2, "units": 3, "layers": 1}),
+    "ProductNetwork": (ProductNetwork, {**SIZES, "dim": 2, "kernel_penalty": 0.1}),
     "AutoRec": (AutoRec, {"n_columns": 2, "dim": 3, "dropout": 0.1, "penalty": 0.1}),
     "GoesWith": (GoesWith, {"n_contexts": N_USERS, "n_movies": N_MOVIES, "penalty": 0.1}),
     "DotWithFeedback": (DotWithFeedback, {**FEEDBACK, "dropout": 0.5}),
@@ -426,7 +428,7 @@ def test_cases_are_all_models_and_layers_of_the_module():
     made = [cls for _, cls in inspect.getmembers(models, inspect.isclass)]
     ours = {cls for cls in made if issubclass(cls, keras.layers.Layer)}
     assert {cls for cls, _ in CASES.values()} == ours
-    assert len(ours) == 13
+    assert len(ours) == 14
 
 
 @pytest.mark.parametrize(("case", "precision"), PRECISIONS)
@@ -526,7 +528,7 @@ def test_tables_of_ids_are_named_by_their_side(case):
         (AutoRec, {"dropout": -0.1}, "dropout is -0.1, not a share"),
         (PenalisedDotWithBias, {"vector_penalty": -1.0}, "vector_penalty is -1.0, not a finite"),
         (Biases, {"bias_penalty": np.inf}, "bias_penalty is inf, not a finite"),
-        (OneHotNetwork, {"layers": 0}, "layers is 0, not a whole number from 1"),
+        (OneHotNetwork, {"layers": -1}, "layers is -1, not a whole number from 0"),
         (OneHotDense, {"output_dim": 0}, "output_dim is 0, not a whole number from 1"),
         (
             DotWithFeedback,
@@ -601,36 +603,28 @@ def test_product_with_one_hot_vectors_is_the_lookup_to_the_bit():
     assert product.count_params() == lookup.count_params() == 36
 
 
+@pytest.mark.parametrize(
+    ("kind", "combine"),
+    [
+        (OneHotNetwork, lambda users, movies: relu(users + movies)),
+        (EmbeddingNetwork, lambda users, movies: np.hstack([users, movies])),
+        (ProductNetwork, lambda users, movies: users * movies),
+    ],
+)
 @pytest.mark.parametrize("layer", [keras.layers.Embedding, OneHotDense])
-def test_network_on_one_hot_vectors_by_hand(layer):
-    model = built(OneHotNetwork(N_USERS, N_MOVIES, 3, layers=2, embedding=layer))
-    hidden = relu(
-        rows(model.user_rows, X[:, 0])
-        + rows(model.movie_rows, X[:, 1])
-        + keras.ops.convert_to_numpy(model.offset)
-    )
-    kernel, offset = model.more[0].get_weights()
-    score = relu(hidden @ kernel + offset) @ model.end.get_weights()[0]
+def test_networks_by_hand(kind, combine, layer):
+    model = built(kind(N_USERS, N_MOVIES, 3, units=4, layers=1, embedding=layer))
+    hidden = combine(rows(model.user_rows, X[:, 0]), rows(model.movie_rows, X[:, 1]))
+    kernel, offset = model.network[0].get_weights()
+    score = relu(hidden @ kernel + offset) @ model.network[1].get_weights()[0]
     np.testing.assert_allclose(
         keras.ops.convert_to_numpy(model(X)), in_stars(biases(model) + score), rtol=1e-5
     )
 
 
-@pytest.mark.parametrize("product", [False, True])
-def test_network_on_embeddings_by_hand(product):
-    model = built(EmbeddingNetwork(N_USERS, N_MOVIES, 2, 3, product=product))
-    users, movies = rows(model.user_vectors, X[:, 0]), rows(model.movie_vectors, X[:, 1])
-    joined = users * movies if product else np.hstack([users, movies])
-    kernel, offset = model.hidden[0].get_weights()
-    score = relu(joined @ kernel + offset) @ model.end.get_weights()[0]
-    np.testing.assert_allclose(
-        keras.ops.convert_to_numpy(model(X)), in_stars(biases(model) + score), rtol=1e-5
-    )
-
-
-def test_rows_that_are_looked_up_pay_and_so_do_all_further_weights():
-    model = OneHotNetwork(N_USERS, N_MOVIES, 3, layers=2, penalty=0.1, bias_penalty=0.01)
-    built(model)
+def test_rows_that_are_looked_up_pay_and_so_do_all_further_kernels():
+    prices = {"penalty": 0.1, "kernel_penalty": 0.2, "bias_penalty": 0.01}
+    model = built(OneHotNetwork(N_USERS, N_MOVIES, 3, units=4, layers=1, **prices))
     model(X, training=True)
     means = [
         weight * np.mean(np.sum(rows(layer, ids) ** 2, axis=1))
@@ -641,8 +635,8 @@ def test_rows_that_are_looked_up_pay_and_so_do_all_further_weights():
             (0.1, model.movie_rows, X[:, 1]),
         ]
     ]
-    kernels = [layer.get_weights()[0] for layer in (model.more[0], model.end)]
-    price = sum(means) + 0.1 * sum(np.sum(kernel**2) for kernel in kernels)
+    kernels = [layer.get_weights()[0] for layer in model.network]
+    price = sum(means) + 0.2 * sum(np.mean(np.sum(k**2, axis=1)) for k in kernels)
     assert float(sum(model.losses)) == pytest.approx(price, rel=1e-5)
 
 

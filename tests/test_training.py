@@ -19,7 +19,7 @@ SIZES = (12, 15)  # of `tiny_ratings`
 SAVABLE = {
     "dot": TINY,
     "bias": recipes.BIAS,
-    "one-hot": Recipe(OneHotNetwork, units=3, embedding=OneHotDense),
+    "one-hot": Recipe(OneHotNetwork, dim=3, embedding=OneHotDense),
 }
 
 

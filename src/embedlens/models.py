@@ -383,68 +383,25 @@ class OneHotDense(keras.layers.Layer):
 
 @savable
 class OneHotNetwork(Biases):
-    """Add hidden layers on the one-hot vectors of user and movie.
+    """Add a network on the one-hot vectors of user and movie.
 
     Parameters
     ----------
     n_users, n_movies, bias_penalty, embedding
         As in `Biases`.
-    units : int
-        Width of each hidden layer.
-    layers : int, default 1
-        Hidden layers.
-    penalty : float
-        As `bias_penalty`, for the rows of the first hidden layer's weights; of the other
-        layers' weights it is the whole sum of squares that pays.
-    """
-
-    def __init__(
-        self,
-        n_users,
-        n_movies,
-        units,
-        layers=1,
-        penalty=0.0,
-        bias_penalty=0.0,
-        embedding=keras.layers.Embedding,
-        **kwargs,
-    ):
-        super().__init__(n_users, n_movies, bias_penalty, embedding, **kwargs)
-        self.penalty = penalty
-        self.user_rows = embedding(n_users + 1, units, name="user_rows")
-        self.movie_rows = embedding(n_movies + 1, units, name="movie_rows")
-        self.offset = self.add_weight(shape=(units,), initializer="zeros")
-        priced = {"kernel_regularizer": keras.regularizers.L2(penalty)}
-        self.more = [keras.layers.Dense(units, "relu", **priced) for _ in range(layers - 1)]
-        self.end = keras.layers.Dense(1, use_bias=False, **priced)
-
-    def interaction(self, users, movies, training):
-        user_rows, movie_rows = self.user_rows(users), self.movie_rows(movies)
-        if training:
-            self.price(self.penalty, user_rows)
-            self.price(self.penalty, movie_rows)
-        hidden = ops.relu(user_rows + movie_rows + self.offset)
-        for layer in self.more:
-            hidden = layer(hidden)
-        return self.end(hidden)
-
-
-@savable
-class EmbeddingNetwork(Biases):
-    """Add hidden layers on the embeddings of user and movie: concatenated, or multiplied.
-
-    Parameters
-    ----------
-    n_users, n_movies, bias_penalty
-        As in `Biases`.
     dim : int
-        Length of the embeddings.
-    product : bool, default False
-        Multiply the two embeddings entry by entry, instead of concatenating them.
-    units, layers
-        As in `OneHotNetwork`.
+        Length of the rows of the two tables.
+    units, layers : int
+        Width and number of the hidden layers behind what `combine` makes of two rows.
     penalty : float
-        As in `OneHotNetwork`, for the embeddings and all layers.
+        As `bias_penalty`, for the rows.
+    kernel_penalty : float
+        The same for the rows of all further layers' weights; offsets go free.
+
+    Notes
+    -----
+    The tables are the first hidden layer, which the one-hot vectors of user and movie pass side
+    by side. It needs no offset of its own: the users' rows can hold it.
     """
 
     def __init__(
@@ -452,35 +409,52 @@ class EmbeddingNetwork(Biases):
         n_users,
         n_movies,
         dim,
-        units,
-        layers=1,
+        units=16,
+        layers=0,
         penalty=0.0,
+        kernel_penalty=0.0,
         bias_penalty=0.0,
-        product=False,
+        embedding=keras.layers.Embedding,
         **kwargs,
     ):
-        super().__init__(n_users, n_movies, bias_penalty, **kwargs)
-        self.product = product
+        super().__init__(n_users, n_movies, bias_penalty, embedding, **kwargs)
         self.penalty = penalty
-        self.user_vectors = keras.layers.Embedding(n_users + 1, dim, name="user_vectors")
-        self.movie_vectors = keras.layers.Embedding(n_movies + 1, dim, name="movie_vectors")
-        priced = {"kernel_regularizer": keras.regularizers.L2(penalty)}
-        self.hidden = [keras.layers.Dense(units, "relu", **priced) for _ in range(layers)]
-        self.end = keras.layers.Dense(1, use_bias=False, **priced)
+        self.kernel_penalty = kernel_penalty
+        self.user_rows = embedding(n_users + 1, dim, name="user_rows")
+        self.movie_rows = embedding(n_movies + 1, dim, name="movie_rows")
+        self.network = [keras.layers.Dense(units, "relu") for _ in range(layers)]
+        self.network.append(keras.layers.Dense(1, use_bias=False))
+
+    def combine(self, user, movie):
+        return ops.relu(user + movie)
 
     def interaction(self, users, movies, training):
-        user_vectors = self.user_vectors(users)
-        movie_vectors = self.movie_vectors(movies)
-        if training:
-            self.price(self.penalty, user_vectors)
-            self.price(self.penalty, movie_vectors)
-        if self.product:
-            hidden = user_vectors * movie_vectors
-        else:
-            hidden = ops.concatenate([user_vectors, movie_vectors], axis=-1)
-        for layer in self.hidden:
+        user, movie = self.user_rows(users), self.movie_rows(movies)
+        hidden = self.combine(user, movie)
+        for layer in self.network:
             hidden = layer(hidden)
-        return self.end(hidden)
+        if training:
+            self.price(self.penalty, user)
+            self.price(self.penalty, movie)
+            for layer in self.network:
+                self.price(self.kernel_penalty, layer.kernel)
+        return hidden
+
+
+@savable
+class EmbeddingNetwork(OneHotNetwork):
+    """`OneHotNetwork` whose rows are embeddings: concatenated, in front of the hidden layers."""
+
+    def combine(self, user, movie):
+        return ops.concatenate([user, movie], axis=-1)
+
+
+@savable
+class ProductNetwork(OneHotNetwork):
+    """`OneHotNetwork` on the product of the two rows, entry by entry."""
+
+    def combine(self, user, movie):
+        return user * movie
 
 
 @savable
@@ -771,8 +745,8 @@ class DriftingDotWithFeedback(DotWithFeedback):
 
 
 # A model of no users has a table of one row: that of id 0, which stays unused.
-_LOWEST = {"n_users": 0, "n_movies": 0, "n_contexts": 0, "sides": 0}
-_LOWEST |= dict.fromkeys(["dim", "units", "layers", "n_columns", "input_dim", "output_dim"], 1)
+_LOWEST = {"n_users": 0, "n_movies": 0, "n_contexts": 0, "sides": 0, "layers": 0}
+_LOWEST |= dict.fromkeys(["dim", "units", "n_columns", "input_dim", "output_dim"], 1)
 
 
 def _check_arguments(given):

@@ -16,7 +16,7 @@ import yaml
 
 from embedlens import comparing, models, published
 from embedlens.book import chapters
-from embedlens.experiments import claims, completion, conclusions, verdict
+from embedlens.experiments import claims, completion, conclusions, one_hot, verdict
 
 SHARED = {
     "SimpleDot": ("02_dot_model", models),
@@ -28,6 +28,8 @@ SHARED = {
     "Biases": ("08_one_hot", models),
     "OneHotNetwork": ("08_one_hot", models),
     "EmbeddingNetwork": ("08_one_hot", models),
+    "ProductNetwork": ("08_one_hot", models),
+    "folded": ("08_one_hot", one_hot),
     "AutoRec": ("09_three_ways", models),
     "masked_mse": ("09_three_ways", models),
     "rating_table": ("09_three_ways", completion),

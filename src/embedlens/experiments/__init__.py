@@ -49,7 +49,7 @@ EXPERIMENTS = {
     "costs": Entry("costs:COSTS", "take a step apart; on paper; batch sizes", 8),
     "growth": Entry("growth:GROWTH", "epochs of up to 25 million made-up ratings", 20),
     "bench": Entry("bench:BENCH", "tune and time other libraries beside ours (make bench)", 75),
-    "one_hot": Entry("one_hot:ONE_HOT", "compare embeddings with one-hot vectors", 20),
+    "one_hot": Entry("one_hot:ONE_HOT", "compare embeddings with one-hot vectors", 10),
     "three_ways_search": Entry("completion:SEARCH", "search settings of SVD and autoencoder", 10),
     "three_ways": Entry("three_ways:THREE_WAYS", "compare embeddings, SVD and autoencoder", 5),
     "tasks": Entry("tasks:TASKS_BY_SPLIT", "embed the movies by three tasks, probe the vectors", 5),

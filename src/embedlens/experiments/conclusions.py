@@ -17,6 +17,7 @@ VALID_SHARE = 0.2  # of `data.train_valid_split`
 # Experiments whose conclusions a chapter draws.
 CHAPTERS = {
     "07_costs": ["bench"],
+    "08_one_hot": ["one_hot"],
     "11_how_low": ["canonical"],
 }
 
