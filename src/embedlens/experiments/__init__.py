@@ -50,9 +50,7 @@ EXPERIMENTS = {
     "growth": Entry("growth:GROWTH", "epochs of up to 25 million made-up ratings", 20),
     "bench": Entry("bench:BENCH", "tune and time other libraries beside ours (make bench)", 75),
     "one_hot": Entry("one_hot:ONE_HOT", "compare embeddings with one-hot vectors", 20),
-    "three_ways_search": Entry("completion:SEARCH", "search settings of SVD and autoencoder", 10),
-    "three_ways": Entry("three_ways:THREE_WAYS", "compare embeddings, SVD and autoencoder", 5),
-    "tasks": Entry("tasks:TASKS_BY_SPLIT", "embed the movies by three tasks, probe the vectors", 5),
+    "shapes": Entry("shapes:SHAPES", "compare movie vectors of six methods and three tasks", 12),
     "how_low_search": Entry("how_low:SEARCH", "search the settings of chapter 11's models", 30),
     "how_low": Entry("how_low:HOW_LOW", "measure chapter 11's models on five splits", 10),
     "recommendations": Entry(
