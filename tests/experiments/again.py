@@ -10,7 +10,16 @@ import traceback
 import numpy as np
 
 from embedlens import data, experiments, metrics, recipes, recommend, training
-from embedlens.experiments import claims, how_low, one_hot, recommendations, shapes, sweep, verdict
+from embedlens.experiments import (
+    claims,
+    how_low,
+    one_hot,
+    recommendations,
+    seeds,
+    shapes,
+    sweep,
+    verdict,
+)
 
 RESULTS = Path(__file__).parents[2] / "book/results"
 
@@ -114,6 +123,13 @@ def again_shapes():
     asked = {way: spaces[way] for way in ways[2:]}
     for name, again in shapes.probes(asked, train, valid).items():
         assert abs(again - stored[name]) < 0.02, (name, again)
+
+
+def again_seeds():
+    stored = experiments.table(RESULTS / "seeds.json", index=["split", "dim"]).loc[(1, 16)]
+    again = seeds.measure(1, 16)
+    for key, within in [("rmse", 0.001), ("seed", 0.01), ("softimpute", 0.01)]:
+        assert abs(again[key] - stored[key]) < within, (key, again[key])
 
 
 def outcome(check):

@@ -50,7 +50,8 @@ EXPERIMENTS = {
     "growth": Entry("growth:GROWTH", "epochs of up to 25 million made-up ratings", 20),
     "bench": Entry("bench:BENCH", "tune and time other libraries beside ours (make bench)", 75),
     "one_hot": Entry("one_hot:ONE_HOT", "compare embeddings with one-hot vectors", 20),
-    "shapes": Entry("shapes:SHAPES", "compare movie vectors of six methods and three tasks", 12),
+    "shapes": Entry("shapes:SHAPES", "compare movie vectors of five methods and three tasks", 15),
+    "seeds": Entry("seeds:SEEDS", "train embeddings with other seeds and dimensions", 4),
     "how_low_search": Entry("how_low:SEARCH", "search the settings of chapter 11's models", 30),
     "how_low": Entry("how_low:HOW_LOW", "measure chapter 11's models on five splits", 10),
     "recommendations": Entry(

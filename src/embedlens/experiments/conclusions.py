@@ -15,7 +15,7 @@ from embedlens import experiments, metrics
 
 VALID_SHARE = 0.2  # of `data.train_valid_split`
 # Experiments whose conclusions a chapter draws.
-CHAPTERS = {"09_shapes": ["shapes"]}
+CHAPTERS = {"09_shapes": ["shapes", "seeds"]}
 
 
 @dataclass(frozen=True)
