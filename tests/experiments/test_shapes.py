@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from embedlens import data, experiments, metrics
-from embedlens.experiments import completion, conclusions, search, shapes
+from embedlens.experiments import completion, conclusions, search, seeds, shapes
 
 STORED = Path(__file__).parents[2] / "book/results/shapes.json"
 ENDS = {"shrink": 0}  # where a parameter ends by itself
@@ -157,14 +157,16 @@ def test_stored_comparison_is_complete(stored):
 
 
 def test_each_conclusion_is_a_value_per_split_with_a_corrected_interval(stored):
-    for one in shapes.CONCLUSIONS["shapes"]:
-        values = one.measure(stored)
+    reports = {"shapes": stored, "seeds": experiments.load(STORED.with_name("seeds.json"))}
+    every = shapes.CONCLUSIONS | seeds.CONCLUSIONS
+    for name, one in [(name, one) for name, some in every.items() for one in some]:
+        values = one.measure(reports[name])
         assert np.shape(values) == (len(search.OUTER),), one.id
-        _, low, high, _ = one.judge(stored)
+        _, low, high, _ = one.judge(reports[name])
         _, naive_low, naive_high = metrics.mean_interval(values)
         equivalence = np.isfinite(one.low) and np.isfinite(one.high)
         assert equivalence or (low <= naive_low and naive_high <= high), one.id
-    ids = [one.id for one in shapes.CONCLUSIONS["shapes"]]
+    ids = [one.id for some in every.values() for one in some]
     assert len(ids) == len(set(ids))
     assert set(conclusions.judged("09_shapes")) == set(ids)
 
