@@ -23,7 +23,7 @@ def test_name_module_and_file_belong_together(name):
 
 
 def test_runs_as_a_table():
-    table = experiments.table(stored("three_ways"), index="split")
+    table = experiments.table(stored("shapes"), index="split", kind="report")
     assert table.index.to_list() == [0, 1, 2, 3, 4]
     assert table.index.name == "split"
     assert len(experiments.table(stored("sweep"))) == 42

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pandas as pd
-from scipy.spatial import procrustes
 from sklearn.decomposition import PCA
 from sklearn.neighbors import NearestNeighbors
 
@@ -147,40 +146,3 @@ def canonical_correlations(ours, theirs):
         raise ValueError(f"spaces of shapes {ours.shape} and {theirs.shape}: too few common rows")
     bases = [np.linalg.qr(space - space.mean(axis=0))[0] for space in (ours, theirs)]
     return np.linalg.svd(bases[0].T @ bases[1], compute_uv=False)
-
-
-def procrustes_share(ours, theirs):
-    """Share of the sum of squares that Procrustes alignment explains (Schönemann, 1966).
-
-    Parameters
-    ----------
-    ours, theirs : numpy.ndarray, shape (rows, dim)
-
-    Returns
-    -------
-    float
-        1: the same up to shift, turn and scale; 0: nothing in common.
-    """
-    return float(1 - procrustes(ours, theirs)[2])
-
-
-def told_by_neighbours(vectors, values, n=10):
-    """Correlate each row's value with the mean value of its nearest rows, by cosine.
-
-    Parameters
-    ----------
-    vectors : numpy.ndarray, shape (rows, dim)
-    values : numpy.ndarray, shape (rows,)
-        NaN where unknown: such rows are left out, as rows and as neighbours.
-    n : int, default 10
-
-    Returns
-    -------
-    float
-        About 0 if neighbours have the value no more in common than any two rows.
-    """
-    known = np.isfinite(values)
-    if not known.any() or np.ptp(values[known]) == 0:
-        raise ValueError("all known values are equal: nothing can be told")
-    places, _ = nearest(vectors[known], n)
-    return float(np.corrcoef(values[known], values[known][places].mean(axis=1))[0, 1])

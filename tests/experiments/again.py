@@ -11,7 +11,16 @@ import numpy as np
 import pandas as pd
 
 from embedlens import data, experiments, metrics, recipes, recommend, training
-from embedlens.experiments import claims, how_low, one_hot, recommendations, sweep, tasks, verdict
+from embedlens.experiments import (
+    claims,
+    how_low,
+    one_hot,
+    recommendations,
+    seeds,
+    shapes,
+    sweep,
+    verdict,
+)
 
 RESULTS = Path(__file__).parents[2] / "book/results"
 
@@ -114,22 +123,33 @@ def again_one_hot_steps():
                 np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-5)
 
 
-def again_tasks():
-    """A trial, and what the rating task's vectors of split 1 hold."""
-    stored = experiments.table(RESULTS / "tasks.json", index="split", kind="split").loc[1]
-    trial = {"task": "genres", "penalty": 0.03, "epochs": 10}
-    tried = experiments.table(RESULTS / "tasks.json", index=list(trial), kind="trial")
-    again = tasks.try_setting(**trial)["loss"]
-    assert abs(again - tried.loc[tuple(trial.values()), "loss"]) < 0.002, again
+def again_shapes():
+    """A trial, and some of the spaces of split 1: errors, neighbours, probes."""
+    report = experiments.load(RESULTS / "shapes.json")
+    trial = next(run for run in report["runs"] if run.get("way") == "residual")
+    again = shapes.judge(trial["split"], trial["way"], trial["setting"])["error"]
+    assert abs(again - trial["error"]) < 0.001, again
+    stored = next(run for run in report["runs"] if run["kind"] == "report" and run["split"] == 1)
     train, valid = data.train_valid_split(data.prepared(), 1)
-    known = data.often_rated(data.movie_table(data.prepared()))
-    vectors = tasks.movie_vectors(tasks.trained("ratings", train, 1), known)
-    _, numbers = tasks.properties(known, valid)
-    for name in tasks.NUMBERS:
-        again = tasks.probe_number(vectors, numbers, name)
-        assert abs(again - stored[f"probe_ratings_{name}"]) < 0.02, (name, again)
-    again = tasks.genres_in_common(known, vectors)
-    assert abs(again - stored["in_common_ratings"]) < 0.01, again
+    ways = ("residual", "softimpute", "embeddings", "watched")
+    fitted = {way: shapes.fit(way, train, 1, 1, stored["settings"]) for way in ways}
+    for way in ways[:3]:
+        again = fitted[way].rmse(valid)
+        assert abs(again - stored[f"rmse {way}"]) < 0.001, (way, again)
+    spaces = {way: shapes.components(one)[0] for way, one in fitted.items()}
+    for one, other in [ways[:2], ways[2:]]:
+        again = shapes.compare("", spaces[one], spaces[other])["agreement "]
+        assert abs(again - stored[f"agreement {one} | {other}"]) < 0.01, (one, other, again)
+    asked = {way: spaces[way] for way in ways[2:]}
+    for name, again in shapes.probes(asked, train, valid).items():
+        assert abs(again - stored[name]) < 0.02, (name, again)
+
+
+def again_seeds():
+    stored = experiments.table(RESULTS / "seeds.json", index=["split", "dim"]).loc[(1, 16)]
+    again = seeds.measure(1, 16)
+    for key, within in [("rmse", 0.001), ("seed", 0.01), ("softimpute", 0.01)]:
+        assert abs(again[key] - stored[key]) < within, (key, again[key])
 
 
 def outcome(check):

@@ -1,15 +1,11 @@
-"""The ways to movie vectors beside embeddings, and the search of their settings."""
-
-from pathlib import Path
+"""The ways to movie vectors beside embeddings."""
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from embedlens import data, metrics, recipes, training
-from embedlens.experiments import completion, search
-
-STORED = Path(__file__).parents[2] / "book/results/three_ways_search.json"
+from embedlens.experiments import completion
 
 SMALL = {
     "dim": 8,
@@ -18,6 +14,18 @@ SMALL = {
     "learning_rate": 0.01,
     "epochs": 60,
     "batch_size": 16,
+}
+
+
+SETTINGS = {
+    "biases": {"ridge": 3},
+    "filled": {"rank": 3, "shrink": 0},
+    "residual": {"ridge": 3, "rank": 3, "shrink": 0},
+    "softimpute": {"ridge": 3, "shrink": 1, "rounds": 3},
+    "autorec": {"ridge": 3, **SMALL, "epochs": 3},
+    "embeddings": {
+        "recipe": recipes.TUNED.with_options(dim=4).with_training(batch_size=32, epochs=2)
+    },
 }
 
 
@@ -60,9 +68,9 @@ def test_a_pair_that_is_rated_twice_is_refused(tiny_ratings, sizes):
 @pytest.mark.parametrize("way", completion.WAYS)
 def test_no_ratings_and_unknown_ids_are_refused(tiny_ratings, sizes, way):
     with pytest.raises(ValueError, match="no ratings to"):
-        completion.fit(way, tiny_ratings.iloc[:0], sizes, seed=0)
+        completion.fit(way, tiny_ratings.iloc[:0], sizes, 0, **SETTINGS[way])
     with pytest.raises(ValueError, match="movieIdDense outside 1 to 3"):
-        completion.fit(way, tiny_ratings, (sizes[0], 3), seed=0)
+        completion.fit(way, tiny_ratings, (sizes[0], 3), 0, **SETTINGS[way])
 
 
 def test_a_table_of_gaps_alone_has_no_means():
@@ -98,21 +106,36 @@ def test_low_rank_is_the_truncated_svd():
     vectors, users = completion.low_rank(table, 5)
     np.testing.assert_allclose(vectors @ users, left[:, :5] * singular[:5] @ right[:5], atol=1e-8)
     np.testing.assert_allclose(users @ users.T, np.eye(5), atol=1e-8)
-    shrunk, _ = completion.low_rank(table, 5, shrink=singular[2])
+    shrunk, _ = completion.low_rank(table, shrink=singular[2])
     lengths = np.linalg.norm(shrunk, axis=0)
-    expected = np.maximum(singular[:5] - singular[2], 0)
-    np.testing.assert_allclose(lengths, expected, atol=1e-6)
+    np.testing.assert_allclose(lengths, singular[:2] - singular[2], atol=1e-6)
 
 
 def test_one_round_is_the_svd_with_zeros_and_many_find_what_was_planted(planted):
     whole, residuals = planted
-    once = np.matmul(*completion.refill(residuals, 2, 0, rounds=1))
-    zeros = np.matmul(*completion.low_rank(np.nan_to_num(residuals), 2))
+    once = np.matmul(*completion.soft_impute(residuals, 1.0, rounds=1))
+    zeros = np.matmul(*completion.low_rank(np.nan_to_num(residuals), shrink=1.0))
     np.testing.assert_allclose(once, zeros, atol=1e-8)
-    many = np.matmul(*completion.refill(residuals, 2, 0, rounds=300))
+    many = np.matmul(*completion.soft_impute(residuals, 0.3, rounds=500))
     gaps = np.isnan(residuals)
     assert np.abs(once - whole)[gaps].mean() > 0.5
-    assert np.abs(many - whole)[gaps].mean() < 0.05
+    assert np.abs(many - whole)[gaps].mean() < 0.1
+
+
+def test_soft_impute_ends_at_the_lowest_price(planted):
+    """Half the squared error plus the penalty on the singular values, as in the paper."""
+    _, residuals = planted
+
+    def price(guess):
+        error = np.nansum((residuals - guess) ** 2)
+        return error / 2 + 2.0 * np.linalg.svd(guess, compute_uv=False).sum()
+
+    found = np.matmul(*completion.soft_impute(residuals, 2.0, rounds=1000))
+    for seed in range(20):
+        step = np.random.default_rng(seed).normal(size=found.shape) * 0.01
+        assert price(found + step) > price(found)
+    for scale in (0.99, 1.01):
+        assert price(scale * found) > price(found)
 
 
 def test_autoencoder_guesses_ratings_that_it_never_saw(planted):
@@ -126,7 +149,6 @@ def test_autoencoder_guesses_ratings_that_it_never_saw(planted):
 
 
 def test_embeddings_predict_as_the_model_does(tiny_ratings, sizes, monkeypatch):
-    recipe = recipes.TUNED.with_options(dim=4).with_training(batch_size=32, epochs=2)
     models = []
 
     def kept(*arguments, train=training.train):
@@ -134,19 +156,17 @@ def test_embeddings_predict_as_the_model_does(tiny_ratings, sizes, monkeypatch):
         return models[0], None
 
     monkeypatch.setattr(training, "train", kept)
-    fitted = completion.embeddings(tiny_ratings, sizes, seed=0, recipe=recipe)
+    fitted = completion.fit("embeddings", tiny_ratings, sizes, 0, **SETTINGS["embeddings"])
     found = completion.lookup(fitted.predictions, tiny_ratings)
     np.testing.assert_allclose(found, training.predict(models[0], tiny_ratings), atol=1e-4)
     assert fitted.vectors.shape == (sizes[1] + 1, 4)
+    assert fitted.movie_bias.shape == (sizes[1] + 1, 1)
 
 
-@pytest.mark.parametrize("way", ["filled_svd", "residual_svd", "refilled_svd"])
+@pytest.mark.parametrize("way", ["filled", "residual", "softimpute"])
 def test_svds_give_vectors_by_dense_id_and_predictions_in_stars(tiny_ratings, sizes, way):
-    setting = {"rank": 3, "shrink": 0}
-    if way == "refilled_svd":
-        setting["rounds"] = 3
-    fitted = getattr(completion, way)(tiny_ratings, sizes, setting)
-    assert fitted.vectors.shape == (sizes[1] + 1, 3)
+    fitted = completion.fit(way, tiny_ratings, sizes, 0, **SETTINGS[way])
+    assert len(fitted.vectors) == sizes[1] + 1
     np.testing.assert_allclose(fitted.vectors[0], 0, atol=1e-6)
     assert fitted.predictions.min() >= data.LOWEST_RATING
     assert fitted.predictions.max() <= data.HIGHEST_RATING
@@ -154,9 +174,8 @@ def test_svds_give_vectors_by_dense_id_and_predictions_in_stars(tiny_ratings, si
     assert fitted.rmse(tiny_ratings) < constant
 
 
-@pytest.mark.parametrize("way", ["autorec", "autorec_users"])
-def test_autoencoders_predict_every_pair(tiny_ratings, sizes, way):
-    fitted = getattr(completion, way)(tiny_ratings, sizes, 0, {**SMALL, "epochs": 3})
+def test_autoencoder_predicts_every_pair(tiny_ratings, sizes):
+    fitted = completion.fit("autorec", tiny_ratings, sizes, 0, **SETTINGS["autorec"])
     assert fitted.vectors.shape == (sizes[1] + 1, SMALL["dim"])
     assert fitted.predictions.shape == (sizes[1] + 1, sizes[0] + 1)
     assert np.isfinite(fitted.rmse(tiny_ratings))
@@ -166,37 +185,3 @@ def test_rmse_looks_up_movie_and_user():
     predictions = np.array([[0, 0, 0], [0, 1.0, 2.0]])
     ratings = pd.DataFrame({"movieIdDense": [1, 1], "userIdDense": [1, 2], "rating": [1.0, 4.0]})
     assert completion.Fit(predictions, predictions).rmse(ratings) == pytest.approx(np.sqrt(2))
-
-
-@pytest.fixture(scope="module")
-def searched():
-    return completion.SEARCH.load(STORED)["runs"]
-
-
-def test_settings_are_what_the_stored_search_found(searched):
-    assert completion.best(searched) == completion.SETTINGS
-    for way in completion.SETTINGS:
-        tried = [run["setting"] for run in searched if run["way"] == way]
-        assert tried == completion.settings_to_try(way)
-
-
-def test_a_setting_judged_again_agrees_with_the_stored_search(searched):
-    for way in ("biases", "filled"):
-        setting = completion.SETTINGS[way]
-        [rmse] = [r["rmse"] for r in searched if r["way"] == way and r["setting"] == setting]
-        assert completion.judge(way, setting)["rmse"] == pytest.approx(rmse, abs=0.001)
-
-
-def test_search_never_sees_the_ratings_that_are_reported_on():
-    outer, reported = data.train_valid_split(data.prepared(), completion.SPACE["split"])
-    for inner, judged in map(search.inner_part, completion.SPACE["inner_splits"]):
-        assert set(inner.index) | set(judged.index) == set(outer.index)
-        assert not set(inner.index) & set(judged.index)
-        assert not (set(inner.index) | set(judged.index)) & set(reported.index)
-
-
-def test_best_is_the_lowest_of_each_way(searched):
-    runs = [{**run, "rmse": abs(run["setting"].get("rank", 8) - 8) + 0.5} for run in searched]
-    found = completion.best(runs)
-    assert set(found) == set(completion.SETTINGS)
-    assert found["filled"] == {"rank": 8, "shrink": 0}

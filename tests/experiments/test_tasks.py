@@ -1,14 +1,10 @@
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 import pytest
 
-from embedlens import data, experiments
+from embedlens import data
 from embedlens.experiments import tasks
 
-ROOT = Path(__file__).parents[2]
-STORED = ROOT / "book/results/tasks.json"
 PAIRS = np.array([[1, 2], [1, 3], [1, 5], [2, 3], [4, 9]])
 MOVIES = pd.DataFrame(
     {
@@ -80,16 +76,35 @@ def test_movies_of_the_same_contexts_come_together():
     odd, even = unit[::2], unit[1::2]
     assert (odd @ odd.T).min() > 0.9
     assert (odd @ even.T).max() < 0
-    scores = tasks.score_matrix(model, (8, 8))
-    assert scores.shape == (9, 9)
-    context, movie = model.context_embedding.get_weights()[0], model.movie_embedding
-    one = context[3] @ movie.get_weights()[0][4] + model.movie_bias.get_weights()[0][4]
-    assert scores[3, 4] == pytest.approx(one[0], abs=1e-5)
+    assert model.context_embedding.get_weights()[0].shape == (9, tasks.SETTINGS["dim"])
 
 
-def test_unknown_task():
-    with pytest.raises(ValueError, match="no task 'stars': choose from ratings, watched, genres"):
-        tasks.trained("stars", None, 0)
+def test_loss_aside_is_low_for_what_goes_together_alone():
+    every = np.array([[c, m] for c in range(1, 9) for m in range(1, 9) if (c - m) % 2 == 0])
+    pairs, setting = np.tile(every, (500, 1)), {"penalty": 0.001, "epochs": 8}
+    assert tasks.loss_aside(pairs, every, (8, 8), 0, **setting) < 0.2
+    wrong = np.array([[c, c % 8 + 1] for c in range(1, 9)])
+    assert tasks.loss_aside(pairs, wrong, (8, 8), 0, **setting) > 1
+
+
+def test_movies_without_a_pair_do_not_judge():
+    setting = {"penalty": 0.0, "epochs": 1}
+    aside = np.array([[2, 5], [4, 2]])
+    with_unknown = np.concatenate([aside, [[3, 8]]])
+    losses = [tasks.loss_aside(PAIRS, some, (4, 9), 0, **setting) for some in (aside, with_unknown)]
+    assert losses[0] == pytest.approx(losses[1])
+
+
+def test_pairs_of_a_task():
+    ratings = data.prepared()
+    n_users, n_movies = data.count_users_and_movies(ratings)
+    pairs, sizes = tasks.pairs_of("watched", ratings[:7])
+    assert (pairs == data.inputs(ratings[:7])).all()
+    assert sizes == (n_users, n_movies)
+    pairs, sizes = tasks.pairs_of("genres", None)
+    assert sizes == (pairs[:, 0].max(), n_movies)
+    with pytest.raises(ValueError, match="no task 'stars': choose from watched, genres"):
+        tasks.pairs_of("stars", ratings)
 
 
 def test_properties_are_of_the_validation_ratings(monkeypatch):
@@ -133,63 +148,3 @@ def test_a_probe_leaves_out_movies_of_unknown_genres(probed):
     told = genres.astype("float64")
     told[unknown] = np.nan
     assert tasks.probe_genres(scattered, told) == tasks.probe_genres(vectors[50:], genres[50:])
-
-
-def test_genres_in_common_by_hand():
-    vectors = np.array([[1.0, 0.0], [1.0, 0.1], [-1.0, 0.0], [0.0, 1.0]])
-    # Nearest: A-B (1 of 2), B-A (1 of 2), C-D (0 of 1 listed and 1), D-B (0 of 2).
-    movies = MOVIES.assign(genres=["War|Drama", "Drama", "Comedy", "War"])
-    assert tasks.genres_in_common(movies, vectors, 1) == pytest.approx((0.5 + 0.5) / 4)
-
-
-def test_unknown_genres_are_not_in_common():
-    vectors = np.array([[1.0, 0.0], [1.0, 0.1], [-1.0, 0.0], [-1.0, 0.2]])
-    # Nearest: A-B (1 of 2), B-A (1 of 2), C-D and D-C.
-    movies = MOVIES.assign(genres=["War|Drama", "Drama", data.NO_GENRES, data.NO_GENRES])
-    assert tasks.genres_in_common(movies, vectors, 1) == pytest.approx(0.5)
-    one_known = MOVIES.assign(genres=["War|Drama", "Drama", data.NO_GENRES, "War"])
-    assert tasks.genres_in_common(one_known, vectors, 1) == pytest.approx(0.5)
-    with pytest.raises(
-        ValueError, match="no movie of known genres has another one among its 1 nearest"
-    ):
-        tasks.genres_in_common(movies[2:], vectors[2:], 1)
-
-
-class ByTable:
-    """Stands for a model: scores by a table."""
-
-    def __init__(self, table):
-        self.table = table
-
-    def predict(self, x, **options):
-        return self.table[tuple(x.T)]
-
-
-def test_lists_of_equal_models_agree_and_the_right_one_scores():
-    train, valid = data.train_valid_split(data.prepared(), 0)
-    sizes = data.count_users_and_movies(data.prepared())
-    oracle = np.zeros((sizes[0] + 1, sizes[1] + 1), "float32")
-    oracle[tuple(data.inputs(valid).T)] = valid["rating"]
-    found = tasks.compare_lists(
-        {"ratings": ByTable(oracle), "watched": ByTable(oracle)}, train, valid
-    )
-    assert found["lists_in_common"] == 1
-    assert found["ndcg_ratings"] == found["ndcg_watched"] == pytest.approx(1)
-    assert 0 < found["ndcg_popular"] < 0.3
-    assert found["list_ratings_popular"] > 100
-
-
-def test_stored_measures_are_complete():
-    by_split = experiments.table(STORED, index="split", kind="split")
-    assert by_split.index.tolist() == tasks.SETTINGS["splits"]
-    assert by_split.notna().all(axis=None)
-    for name in ("probe_watched_genre", "probe_known_rating", "agreement_genres_again"):
-        assert by_split[name].between(0.05, 0.95).all(), name
-    tried = experiments.table(STORED, kind="trial").drop(columns="loss")
-    assert [{"kind": "trial", **trial} for trial in tried.to_dict("records")] == tasks.TRIALS
-
-
-@pytest.mark.parametrize("task", tasks.FOUND)
-def test_the_setting_is_the_best_that_was_tried(task):
-    tried = experiments.table(STORED, kind="trial").query("task == @task").sort_values("loss")
-    assert tried.iloc[0][["penalty", "epochs"]].to_dict() == tasks.FOUND[task]

@@ -1,63 +1,19 @@
 """Ways to fill the table of ratings, and so to movie vectors: SVD, embeddings, autoencoder.
 
-Each way takes training ratings and gives a `Fit`: movie vectors by dense id, and the
-prediction of every pair. Chapter 9 shows the ways and compares them. `SEARCH` finds their
-settings: it sees the training ratings of split 0 alone, so that the ratings that chapter 9
-reports on for this split stay unseen.
+Each way takes training ratings and gives a `Fit`: movie vectors by dense id, and the prediction
+of every pair. Chapter 9 shows the ways; `experiments.shapes` searches their settings and compares
+them.
 """
 
 from dataclasses import dataclass
-from itertools import product
 
 import keras
 import numpy as np
 from scipy.linalg import eigh
 
-from embedlens import data, metrics, recipes, recommend, training
-from embedlens.experiments import one_hot, search
-from embedlens.experiments.runner import Experiment
+from embedlens import data, metrics, recommend, training
+from embedlens.experiments import one_hot
 from embedlens.models import AutoRec, masked_mse
-
-# Found by `SEARCH`; tests hold them against the stored search.
-SETTINGS = {
-    "biases": {"ridge": 3},
-    "filled": {"rank": 16, "shrink": 0},
-    "residual": {"rank": 16, "shrink": 0},
-    "refilled": {"rank": 64, "shrink": 12, "rounds": 15},
-    "autorec": {
-        "dim": 128,
-        "dropout": 0.7,
-        "penalty": 0.001,
-        "learning_rate": 0.002,
-        "epochs": 30,
-        "batch_size": 512,
-    },
-    "autorec_users": {
-        "dim": 128,
-        "dropout": 0.5,
-        "penalty": 0.003,
-        "learning_rate": 0.002,
-        "epochs": 30,
-        "batch_size": 32,
-    },
-}
-_AUTOREC = {
-    "dim": [64, 128],
-    "dropout": [0.5, 0.6, 0.7],
-    "penalty": [0.0003, 0.001, 0.003],
-    "learning_rate": [0.002, 0.004],
-    "epochs": [30],
-}
-SPACE = {
-    **search.SPLITS,
-    "trials": 12,  # of each autoencoder; the other grids are tried in full
-    "biases": {"ridge": [1, 2, 3, 4, 6]},
-    "filled": {"rank": [4, 8, 16, 32, 64], "shrink": [0, 1, 2]},
-    "residual": {"rank": [4, 8, 16, 32, 64], "shrink": [0, 1, 2]},
-    "refilled": {"rank": [32, 64], "shrink": [10, 12, 14], "rounds": [15]},
-    "autorec": {**_AUTOREC, "batch_size": [512]},
-    "autorec_users": {**_AUTOREC, "batch_size": [32]},
-}
 
 
 @dataclass(frozen=True)
@@ -70,10 +26,13 @@ class Fit:
         By dense id; row 0 is unused.
     predictions : numpy.ndarray, shape (n_movies + 1, n_users + 1)
         Of every pair, in stars, within the scale; by dense ids.
+    movie_bias : numpy.ndarray, shape (n_movies + 1, 1), optional
+        What the way knows of a movie beside its vector, where it learns both.
     """
 
     vectors: np.ndarray
     predictions: np.ndarray
+    movie_bias: np.ndarray | None = None
 
     def rmse(self, ratings):
         """RMSE on `ratings`, in stars."""
@@ -173,13 +132,14 @@ def mean_filled(table):
     return filled
 
 
-def low_rank(table, rank, shrink=0.0):
+def low_rank(table, rank=None, shrink=0.0):
     """Cut a table to its first singular vectors, which is its best approximation of that rank.
 
     Parameters
     ----------
     table : numpy.ndarray, shape (rows, columns)
-    rank : int
+    rank : int, optional
+        At most so many. Default: all whose singular value is larger than `shrink`.
     shrink : float, default 0
         Taken off each singular value, down to zero.
 
@@ -195,21 +155,21 @@ def low_rank(table, rank, shrink=0.0):
     Eckart and Young (1936). The right singular vectors are the eigenvectors of
     ``table.T @ table``, which is small: there are few users.
     """
-    size = table.shape[1]
-    squares, users = eigh(table.T @ table, subset_by_index=[size - rank, size - 1])
+    squares, users = eigh(table.T @ table)
     singular, users = np.sqrt(np.maximum(squares, 0))[::-1], users.T[::-1]
-    kept = np.maximum(singular - shrink, 0) / np.maximum(singular, 1e-12)
-    return table @ users.T * kept, users
+    kept = slice(min(rank or len(users), np.sum(singular > max(shrink, 1e-6))))
+    stretch = 1 - shrink / singular[kept]
+    return table @ users[kept].T * stretch, users[kept]
 
 
-def refill(residuals, rank, shrink, rounds):
-    """Fill the gaps with 0, cut to low rank, fill the gaps with what that says; and again.
+def soft_impute(residuals, shrink, rounds):
+    """Fill the gaps with 0, shrink the table, fill the gaps with what that says; and again.
 
     Parameters
     ----------
     residuals : numpy.ndarray, shape (rows, columns)
         NaN where there is no rating.
-    rank, shrink
+    shrink : float
         As in `low_rank`.
     rounds : int
         At least 1; 1 is the SVD of the table with zeros in its gaps.
@@ -218,12 +178,16 @@ def refill(residuals, rank, shrink, rounds):
     -------
     vectors, users
         As from `low_rank`.
+
+    Notes
+    -----
+    Mazumder, Hastie and Tibshirani (2010), algorithm 1, at a single penalty.
     """
     rated = np.isfinite(residuals)
     guess = np.zeros_like(residuals)
     for _ in range(rounds):
         filled = np.where(rated, residuals, guess)
-        vectors, users = low_rank(filled, rank, shrink)
+        vectors, users = low_rank(filled, shrink=shrink)
         guess = vectors @ users
     return vectors, users
 
@@ -234,10 +198,9 @@ def train_autorec(residuals, settings, seed):
     Parameters
     ----------
     residuals : numpy.ndarray, shape (rows, columns)
-        NaN where there is no rating. Rows of movies give the item-based autoencoder, rows
-        of users (the transposed table) the user-based one.
+        NaN where there is no rating.
     settings : dict
-        As in ``SETTINGS["autorec"]``.
+        dim, dropout and penalty of `AutoRec`; learning_rate (at the start), epochs, batch_size.
     seed : int
         Fixes initial weights, order of the rows and dropout.
 
@@ -261,18 +224,67 @@ def train_autorec(residuals, settings, seed):
     return model
 
 
-def biases(ratings, sizes, settings=SETTINGS["biases"]):
+def biases(ratings, sizes, seed, ridge):
     """Biases alone, `bias_table`; there are no vectors.
 
     Returns
     -------
     Fit
     """
-    return Fit(np.empty((sizes[1] + 1, 0)), _on_scale(bias_table(ratings, sizes, **settings)))
+    return Fit(np.empty((sizes[1] + 1, 0)), _on_scale(bias_table(ratings, sizes, ridge)))
 
 
-def embeddings(ratings, sizes, seed, recipe=recipes.TUNED):
-    """Train the bias model of chapter 7.
+def filled(ratings, sizes, seed, rank, shrink):
+    """Truncated SVD of the table with each gap filled by the movie's mean.
+
+    Returns
+    -------
+    Fit
+    """
+    vectors, users = low_rank(mean_filled(rating_table(ratings, sizes)), rank, shrink)
+    return Fit(vectors, _on_scale(vectors @ users))
+
+
+def residual(ratings, sizes, seed, ridge, rank, shrink):
+    """Truncated SVD of what biases leave, with zeros in the gaps.
+
+    Returns
+    -------
+    Fit
+    """
+    base, residuals = base_and_residuals(ratings, sizes, ridge)
+    vectors, users = low_rank(np.nan_to_num(residuals), rank, shrink)
+    return Fit(vectors, _on_scale(base + vectors @ users))
+
+
+def softimpute(ratings, sizes, seed, ridge, shrink, rounds):
+    """`soft_impute` of what biases leave.
+
+    Returns
+    -------
+    Fit
+    """
+    base, residuals = base_and_residuals(ratings, sizes, ridge)
+    vectors, users = soft_impute(residuals, shrink, rounds)
+    return Fit(vectors, _on_scale(base + vectors @ users))
+
+
+def autorec(ratings, sizes, seed, ridge, **settings):
+    """Autoencoder of movies on what biases leave; the vectors are its hidden layer.
+
+    Returns
+    -------
+    Fit
+    """
+    base, residuals = base_and_residuals(ratings, sizes, ridge)
+    model = train_autorec(residuals, settings, seed)
+    known = np.nan_to_num(residuals)
+    vectors = keras.ops.convert_to_numpy(model.encoder(known))
+    return Fit(vectors, _on_scale(base + model.predict(known, batch_size=1024, verbose=0)))
+
+
+def embeddings(ratings, sizes, seed, recipe):
+    """Train a model with biases, such as `tuning.anchor`.
 
     Returns
     -------
@@ -280,88 +292,28 @@ def embeddings(ratings, sizes, seed, recipe=recipes.TUNED):
     """
     model, _ = training.train(recipe, sizes, ratings, None, seed)
     stars, _ = recommend.scores(model)
-    return Fit(model.movie_embedding.get_weights()[0], stars.T)
+    layers = model.movie_embedding, model.movie_bias
+    vectors, movie_bias = (layer.get_weights()[0] for layer in layers)
+    return Fit(vectors, stars.T, movie_bias)
 
 
-def filled_svd(ratings, sizes, settings=SETTINGS["filled"]):
-    """Truncated SVD of the table with each gap filled by the movie's mean.
-
-    Returns
-    -------
-    Fit
-    """
-    vectors, users = low_rank(mean_filled(rating_table(ratings, sizes)), **settings)
-    return Fit(vectors, _on_scale(vectors @ users))
-
-
-def residual_svd(ratings, sizes, settings=SETTINGS["residual"]):
-    """Truncated SVD of what biases leave, with zeros in the gaps.
-
-    Returns
-    -------
-    Fit
-    """
-    return refilled_svd(ratings, sizes, {**settings, "rounds": 1})
-
-
-def refilled_svd(ratings, sizes, settings=SETTINGS["refilled"]):
-    """SVD of what biases leave, with the gaps filled anew each round; see `refill`.
-
-    Returns
-    -------
-    Fit
-    """
-    base, residuals = bias_and_residuals(ratings, sizes)
-    vectors, users = refill(residuals, **settings)
-    return Fit(vectors, _on_scale(base + vectors @ users))
-
-
-def autorec(ratings, sizes, seed, settings=SETTINGS["autorec"]):
-    """Item-based autoencoder on what biases leave; the vectors are its hidden layer.
-
-    Returns
-    -------
-    Fit
-    """
-    base, residuals = bias_and_residuals(ratings, sizes)
-    model = train_autorec(residuals, settings, seed)
-    known = np.nan_to_num(residuals)
-    vectors = keras.ops.convert_to_numpy(model.encoder(known))
-    return Fit(vectors, _on_scale(base + model.predict(known, batch_size=1024, verbose=0)))
-
-
-def autorec_users(ratings, sizes, seed, settings=SETTINGS["autorec_users"]):
-    """User-based autoencoder on what biases leave; the vectors are its last layer's weights.
-
-    Returns
-    -------
-    Fit
-    """
-    base, residuals = bias_and_residuals(ratings, sizes)
-    model = train_autorec(residuals.T, settings, seed)
-    predicted = model.predict(np.nan_to_num(residuals.T), batch_size=1024, verbose=0)
-    return Fit(model.decoder.get_weights()[0].T, _on_scale(base + predicted.T))
-
-
-def bias_and_residuals(ratings, sizes):
-    """Return `bias_table` at its setting, and `rating_table` minus it."""
-    base = bias_table(ratings, sizes, **SETTINGS["biases"])
+def base_and_residuals(ratings, sizes, ridge):
+    """Return `bias_table`, and `rating_table` minus it."""
+    base = bias_table(ratings, sizes, ridge)
     return base, rating_table(ratings, sizes) - base
 
 
 WAYS = {
     "biases": biases,
-    "filled": filled_svd,
-    "residual": residual_svd,
-    "refilled": refilled_svd,
-    "embeddings": embeddings,
+    "filled": filled,
+    "residual": residual,
+    "softimpute": softimpute,
     "autorec": autorec,
-    "autorec_users": autorec_users,
+    "embeddings": embeddings,
 }
-SEEDED = ("embeddings", "autorec", "autorec_users")
 
 
-def fit(way, ratings, sizes, seed, **settings):
+def fit(way, ratings, sizes, seed, **setting):
     """Fit a way by its name.
 
     Parameters
@@ -374,59 +326,15 @@ def fit(way, ratings, sizes, seed, **settings):
         Number of users, number of movies.
     seed : int
         Unused by biases and SVDs, which have no random part.
-    **settings
-        As the way takes them. Default: what was found.
+    **setting
+        As the way takes it.
 
     Returns
     -------
     Fit
     """
-    seeds = (seed,) if way in SEEDED else ()
-    return WAYS[way](ratings, sizes, *seeds, **settings)
-
-
-def settings_to_try(way):
-    """List all settings of a grid; of an autoencoder's, a part drawn at random (seed 0)."""
-    grid = SPACE[way]
-    every = [dict(zip(grid, values, strict=True)) for values in product(*grid.values())]
-    if way.startswith("autorec"):
-        drawn = np.random.default_rng(0).choice(len(every), SPACE["trials"], replace=False)
-        every = [every[i] for i in sorted(drawn)]
-    return every
-
-
-def judge(way, setting):
-    """Fit one way at a setting on the inner splits.
-
-    Returns
-    -------
-    dict
-        ``rmse``: in stars, averaged over the inner splits.
-    """
-    sizes = data.count_users_and_movies(data.prepared())
-    found = []
-    for seed, split in enumerate(SPACE["inner_splits"]):
-        train, valid = search.inner_part(split)
-        found.append(fit(way, train, sizes, seed, settings=setting).rmse(valid))
-    return {"rmse": sum(found) / len(found)}
-
-
-def best(runs):
-    """Take the setting with the lowest RMSE of each way among `runs` (list of dict): by way."""
-    lowest = {}
-    for run in runs:
-        if run["way"] not in lowest or run["rmse"] < lowest[run["way"]]["rmse"]:
-            lowest[run["way"]] = run
-    return {way: run["setting"] for way, run in lowest.items()}
+    return WAYS[way](ratings, sizes, seed, **setting)
 
 
 def _on_scale(predictions):
     return np.clip(predictions, data.LOWEST_RATING, data.HIGHEST_RATING)
-
-
-SEARCH = Experiment(
-    name="three_ways_search",
-    settings=SPACE,
-    parts=[{"way": way, "setting": one} for way in SETTINGS for one in settings_to_try(way)],
-    measure=judge,
-)

@@ -18,6 +18,7 @@ VALID_SHARE = 0.2  # of `data.train_valid_split`
 CHAPTERS = {
     "07_costs": ["bench"],
     "08_one_hot": ["one_hot"],
+    "09_shapes": ["shapes", "seeds"],
     "11_how_low": ["canonical"],
 }
 

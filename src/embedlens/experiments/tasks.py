@@ -1,6 +1,4 @@
-"""The same movies embedded by three tasks, and what their vectors hold. For chapter 10."""
-
-from itertools import combinations
+"""The same movies embedded by other tasks than ratings, and what vectors hold. For chapter 9."""
 
 import keras
 import numpy as np
@@ -12,43 +10,20 @@ from sklearn.multiclass import OneVsRestClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from embedlens import comparing, data, metrics, recipes, recommend, training
-from embedlens.experiments.runner import Experiment
+from embedlens import data, recipes, training
 from embedlens.models import GoesWith
 
-RATINGS, WATCHED, GENRES, RANDOM = "ratings", "watched", "genres", "random"
-TASKS = [RATINGS, WATCHED, GENRES]
-# Found by the trials; tests hold them against the stored ones.
-FOUND = {
-    WATCHED: {"penalty": 0.01, "epochs": 20},
-    GENRES: {"penalty": 0.03, "epochs": 20},
-}
-SEARCH = {
-    "penalty": [0.003, 0.01, 0.03, 0.1],
-    "epochs": [10, 20],
-    "split": 0,
-    "inner_split": 1,
-    "inner_share": 0.9,
-}
+WATCHED, GENRES = "watched", "genres"
+# Beside what is searched: penalty and epochs.
 SETTINGS = {
-    "ratings": recipes.TUNED.settings(),
     "dim": 16,
     "per_pair": 4,
     "batch_size": 4096,
     "learning_rate": 0.02,
-    **FOUND,
-    "splits": [0, 1, 2, 3, 4],
     "folds": 5,
     "genre_movies": 50,
-    "search": SEARCH,
 }
 NUMBERS = ["year", "rating", "popularity"]
-SECOND_SEED = 100
-
-
-def watched_pairs(ratings):
-    """List who watched what: int32 array of shape (n, 2), dense user id and dense movie id."""
-    return data.inputs(ratings)
 
 
 def genre_pairs(movies):
@@ -119,7 +94,7 @@ def train(pairs, sizes, seed, penalty, epochs):
     Parameters
     ----------
     pairs : numpy.ndarray of int, shape (n, 2)
-        As from `watched_pairs` or `genre_pairs`.
+        Context and movie: as from `data.inputs` (who watched what) or `genre_pairs`.
     sizes : tuple of int
         Number of contexts, number of movies.
     seed : int
@@ -159,37 +134,58 @@ def train(pairs, sizes, seed, penalty, epochs):
     return model
 
 
-def trained(task, train_ratings, seed):
-    """Train one task at its setting.
+def pairs_of(task, ratings):
+    """The pairs that a task trains on, and its sizes.
 
     Parameters
     ----------
-    task : {"ratings", "watched", "genres"}
-    train_ratings : pandas.DataFrame
-        As from `data.train_valid_split`. Genres are those of all movies.
-    seed : int
+    task : {"watched", "genres"}
+    ratings : pandas.DataFrame
+        As from `data.prepare`, or a part. Genres are those of all movies, whatever the ratings.
 
     Returns
     -------
-    keras.Model
-        Its ``movie_embedding`` holds a vector per movie, by dense id.
+    pairs : numpy.ndarray of int32, shape (n, 2)
+        Context, which is a user or a genre, and movie.
+    sizes : tuple of int
+        Number of contexts, number of movies.
 
     Raises
     ------
     ValueError
         If there is no such task.
     """
-    if task == RATINGS:
-        sizes = data.count_users_and_movies(data.prepared())
-        return training.train(recipes.TUNED, sizes, train_ratings, None, seed)[0]
-    if task not in FOUND:
-        raise ValueError(f"no task {task!r}: choose from {', '.join(TASKS)}")
-    return train(*_pairs_and_sizes(task, train_ratings), seed, **FOUND[task])
+    n_users, n_movies = data.count_users_and_movies(data.prepared())
+    if task == WATCHED:
+        return data.inputs(ratings), (n_users, n_movies)
+    if task != GENRES:
+        raise ValueError(f"no task {task!r}: choose from {WATCHED}, {GENRES}")
+    pairs, names = genre_pairs(data.movie_table(data.prepared()))
+    return pairs, (len(names), n_movies)
 
 
-def movie_vectors(model, movies):
-    """Take the vectors of `movies` (indexed by dense id): array of shape (len(movies), dim)."""
-    return model.movie_embedding.get_weights()[0][movies.index]
+def loss_aside(pairs, aside, sizes, seed, **setting):
+    """Train on pairs, and measure the loss on others.
+
+    Parameters
+    ----------
+    pairs, aside : numpy.ndarray of int, shape (n, 2), (m, 2)
+        To train on, and to judge by. Of the latter, movies without a pair are left out.
+    sizes, seed, **setting
+        As in `train`.
+
+    Returns
+    -------
+    float
+        Binary cross-entropy, with as many negatives for each pair as in training.
+    """
+    model = train(pairs, sizes, seed, **setting)
+    judged = aside[np.isin(aside[:, 1], pairs[:, 1])]
+    known = np.concatenate([pairs, aside])
+    rng = np.random.default_rng(seed)
+    x, y = with_negatives(judged, SETTINGS["per_pair"], rng, known=known)
+    odds = model.predict(x, batch_size=2**16, verbose=0).astype("float64")
+    return float(np.mean(np.logaddexp(0, odds) - y * odds))
 
 
 def properties(movies, valid_ratings):
@@ -284,122 +280,6 @@ def probe_number(vectors, numbers, name):
     return float(r2_score(y, predicted, sample_weight=weights))
 
 
-def genres_in_common(movies, vectors, n=10):
-    """Jaccard index of a movie's genres and those of its `n` nearest, averaged over all pairs.
-
-    Parameters
-    ----------
-    movies : pandas.DataFrame
-        As from `data.movie_table`.
-    vectors : numpy.ndarray, shape (len(movies), dim)
-    n : int, default 10
-
-    Returns
-    -------
-    float
-        Genres that both have, by genres that either has: from 0 to 1. A pair says nothing,
-        and is left out, where the genres of one of the two are unknown.
-
-    Raises
-    ------
-    ValueError
-        If no pair is left.
-    """
-    table = data.genre_table(movies).to_numpy()
-    places, _ = comparing.nearest(vectors, n)
-    both = np.einsum("mg,mng->mn", table, table[places])
-    each = table.sum(axis=1)
-    either = each[:, None] + each[places] - both
-    known = (each[:, None] > 0) & (each[places] > 0)
-    if not known.any():
-        raise ValueError(f"no movie of known genres has another one among its {n} nearest")
-    return float(np.mean(both[known] / either[known]))
-
-
-def score_matrix(model, sizes):
-    """Score every movie for every user: float32 array of shape (n_users + 1, n_movies + 1)."""
-    n_users, n_movies = sizes
-    users, movies = np.divmod(np.arange((n_users + 1) * (n_movies + 1)), n_movies + 1)
-    pairs = np.column_stack([users, movies]).astype("int32")
-    return model.predict(pairs, batch_size=2**17, verbose=0).reshape(n_users + 1, n_movies + 1)
-
-
-def compare_lists(models, train_ratings, valid_ratings):
-    """Compare the top ten of both tasks that know users, and of the most rated movies.
-
-    Parameters
-    ----------
-    models : dict of str to keras.Model
-        By task: "ratings" and "watched".
-    train_ratings, valid_ratings : pandas.DataFrame
-        As from `data.train_valid_split`.
-
-    Returns
-    -------
-    dict of str to float
-        By list ("ratings", "watched", "popular"): ndcg_LIST, and list_ratings_LIST (median
-        number of training ratings of the movies listed); lists_in_common: share of the ten
-        that both tasks list for a user.
-    """
-    sizes = data.count_users_and_movies(data.prepared())
-    seen = recommend.seen_matrix(train_ratings, sizes)
-    n_ratings = seen.sum(axis=0)
-    scores = {task: score_matrix(model, sizes) for task, model in models.items()}
-    scores["popular"] = np.tile(n_ratings.astype("float32"), (len(seen), 1))
-    lists = {name: recommend.top_n(score, seen) for name, score in scores.items()}
-    found = {}
-    for name, listed in lists.items():
-        found[f"ndcg_{name}"] = metrics.measures_at(listed, valid_ratings)["ndcg"].mean()
-        found[f"list_ratings_{name}"] = np.median(n_ratings[listed[1:]])
-    both = zip(lists[RATINGS][1:], lists[WATCHED][1:], strict=True)
-    return {**found, "lists_in_common": np.mean([np.isin(a, b).mean() for a, b in both])}
-
-
-def compare(split):
-    """Train every task twice on one split and compare what they have learnt.
-
-    Parameters
-    ----------
-    split : int
-        Fixes the split and, with an offset for the second training, all seeds.
-
-    Returns
-    -------
-    dict of str to float
-        probe_SPACE_PROPERTY; probe_TASK+bias_PROPERTY: with the movie's bias as one more
-        entry; probe_known_PROPERTY: what the training ratings themselves say;
-        agreement_SPACE_SPACE, and agreement_TASK_again with another seed;
-        in_common_SPACE: see `genres_in_common`; all of `compare_lists`; rmse: of the
-        rating task, in stars.
-    """
-    train_ratings, valid_ratings = data.train_valid_split(data.prepared(), split)
-    known = data.often_rated(data.movie_table(data.prepared()))
-    genres, numbers = properties(known, valid_ratings)
-    models = {task: trained(task, train_ratings, split) for task in TASKS}
-    spaces = {task: movie_vectors(model, known) for task, model in models.items()}
-    spaces[RANDOM] = np.random.default_rng(split).normal(size=spaces[RATINGS].shape)
-    found = {}
-    for space, vectors in spaces.items():
-        found[f"probe_{space}_genre"] = probe_genres(vectors, genres)
-        found[f"in_common_{space}"] = genres_in_common(known, vectors)
-        for name in NUMBERS:
-            found[f"probe_{space}_{name}"] = probe_number(vectors, numbers, name)
-    for task, model in models.items():
-        with_bias = np.hstack([spaces[task], model.movie_bias.get_weights()[0][known.index]])
-        for name in NUMBERS:
-            found[f"probe_{task}+bias_{name}"] = probe_number(with_bias, numbers, name)
-        again = movie_vectors(trained(task, train_ratings, split + SECOND_SEED), known)
-        found[f"agreement_{task}_again"] = comparing.agreement(spaces[task], again)
-    for one, other in combinations(spaces, 2):
-        found[f"agreement_{one}_{other}"] = comparing.agreement(spaces[one], spaces[other])
-    for name, values in known_in_training(known, train_ratings).items():
-        found[f"probe_known_{name}"] = probe_number(values[:, None], numbers, name)
-    lists = {task: models[task] for task in (RATINGS, WATCHED)}
-    found |= compare_lists(lists, train_ratings, valid_ratings)
-    predicted = training.predict(models[RATINGS], valid_ratings)
-    return {**found, "rmse": metrics.rmse(valid_ratings["rating"], predicted)}
-
-
 def known_in_training(movies, train_ratings):
     """Mean rating (stars) and popularity (log) of `movies` by the training ratings, by name."""
     by_movie = train_ratings.groupby("movieIdDense")["rating"]
@@ -407,45 +287,6 @@ def known_in_training(movies, train_ratings):
         "rating": by_movie.mean().reindex(movies.index).to_numpy(),
         "popularity": np.log1p(by_movie.size().reindex(movies.index).to_numpy()),
     }
-
-
-def measure(kind, **part):
-    """Measure a part: `try_setting` for a trial, `compare` for a split."""
-    return try_setting(**part) if kind == "trial" else compare(**part)
-
-
-def try_setting(task, penalty, epochs):
-    """Train on most of the pairs and measure the loss on those set aside.
-
-    Parameters
-    ----------
-    task : {"watched", "genres"}
-    penalty : float
-    epochs : int
-
-    Returns
-    -------
-    dict of str to float
-        loss: binary cross-entropy of the pairs set aside, and of as many negatives for each
-        as in training.
-    """
-    train_ratings, _ = data.train_valid_split(data.prepared(), SEARCH["split"])
-    pairs, sizes = _pairs_and_sizes(task, train_ratings)
-    rng = np.random.default_rng(SEARCH["inner_split"])
-    inner, aside = np.split(rng.permutation(pairs), [int(SEARCH["inner_share"] * len(pairs))])
-    model = train(inner, sizes, SEARCH["inner_split"], penalty, epochs)
-    aside = aside[np.isin(aside[:, 1], inner[:, 1])]  # the others have no vector yet
-    x, y = with_negatives(aside, SETTINGS["per_pair"], rng, known=pairs)
-    odds = model.predict(x, batch_size=2**16, verbose=0).astype("float64")
-    return {"loss": np.mean(np.logaddexp(0, odds) - y * odds)}
-
-
-def _pairs_and_sizes(task, train_ratings):
-    n_users, n_movies = data.count_users_and_movies(data.prepared())
-    if task == WATCHED:
-        return watched_pairs(train_ratings), (n_users, n_movies)
-    pairs, names = genre_pairs(data.movie_table(data.prepared()))
-    return pairs, (len(names), n_movies)
 
 
 def _check_pairs(pairs, sizes):
@@ -461,13 +302,3 @@ def _check_pairs(pairs, sizes):
 
 def _folds():
     return KFold(SETTINGS["folds"], shuffle=True, random_state=0)
-
-
-TRIALS = [
-    {"kind": "trial", "task": task, "penalty": penalty, "epochs": epochs}
-    for task in FOUND
-    for penalty in SEARCH["penalty"]
-    for epochs in SEARCH["epochs"]
-]
-PARTS = [*TRIALS, *({"kind": "split", "split": split} for split in SETTINGS["splits"])]
-TASKS_BY_SPLIT = Experiment("tasks", SETTINGS, PARTS, measure)
