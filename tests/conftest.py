@@ -31,13 +31,13 @@ collect_ignore = ["test_rowwise_tensorflow.py" if ON_JAX else "test_rowwise_jax.
 
 # The longest files start first, so that both processes end together.
 LONGEST = ["02_dot_model.ipynb", "test_laptop.py", "test_training.py", "test_backends.py"]
-LONGEST += ["test_again.py", "11_how_low.ipynb", "09_shapes.ipynb", "test_phone.py"]
+LONGEST += ["test_again.py", "10_how_low.ipynb", "09_shapes.ipynb", "test_phone.py"]
 LONGEST += [
     "test_pages.py",
     "test_lab.py",
     "test_plain.py",
     "test_pdf.py",
-    "12_recommendations.ipynb",
+    "11_recommendations.ipynb",
     "05_own_layer.ipynb",
 ]
 

@@ -143,7 +143,7 @@ def fold_in(space, ratings, ridge=RIDGE):
     the model itself        0.867
     ======================  =============  =========  =====  =====
 
-    Chapter 12 chooses penalties without validation ratings.
+    Chapter 11 chooses penalties without validation ratings.
 
     So most of the gain is bias; the vectors add to it where there are many ratings. For new
     users penalties on the vector of 5 to 10 were best (2: 0.840, 30: 0.839), while trained

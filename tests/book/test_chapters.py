@@ -37,8 +37,8 @@ SHARED = {
     "train_autorec": ("09_shapes", completion),
     "canonical_correlations": ("09_shapes", comparing),
     "GoesWith": ("09_shapes", models),
-    "DotWithFeedback": ("11_how_low", models),
-    "DriftingDotWithFeedback": ("11_how_low", models),
+    "DotWithFeedback": ("10_how_low", models),
+    "DriftingDotWithFeedback": ("10_how_low", models),
 }
 # Settings of the post, rules, and numbers of the examples by hand. Results are glued.
 SETTINGS = {"99.9", "0.3", "0.6", "0.05", "0.5", "0.25", "0.99", "3.5", "1.0", "3.0"}
@@ -409,7 +409,7 @@ def learnt(twin):
 
 
 # What chapter 7 says of costs, and 11 of our own ratings, their own checks hold.
-HALF = ["07_costs", "11_how_low"]
+HALF = ["07_costs", "10_how_low"]
 TESTED = [
     twin
     for twin in TWINS

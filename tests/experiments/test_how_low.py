@@ -1,4 +1,4 @@
-"""The rungs of chapter 11, their stored search and measures."""
+"""The rungs of chapter 10, their stored search and measures."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The stored measures of chapter 12, and what measures them."""
+"""The stored measures of chapter 11, and what measures them."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The benchmark that papers use: ml-100k, its canonical folds u1 to u5. For chapter 11.
+"""The benchmark that papers use: ml-100k, its canonical folds u1 to u5. For chapter 10.
 
 All settings of a fold are chosen within its own training part (`u1.base`); no choice sees a rating
 of its test part, other than what is called peeking, and measured to tell its price.
@@ -60,7 +60,7 @@ SPACES = {
         "genre_minute": [0.005, 0.3],
     },
 }
-# The first trial of each fold was found on the other data of this book, for chapter 11.
+# The first trial of each fold was found on the other data of this book, for chapter 10.
 FIRST = {
     "batch_size": 1024,
     "learning_rate": 0.00581,

@@ -1,4 +1,4 @@
-"""Measure recommendations on five splits, for chapter 12: new users, new movies, lists.
+"""Measure recommendations on five splits, for chapter 11: new users, new movies, lists.
 
 Split k leaves out the k-th fifth of the users for the new users, so that each user is new
 once.
@@ -29,7 +29,7 @@ NO_TASTE = 1e9  # a penalty so high that the vector stays the average user's
 
 
 def measure(split):
-    """Measure all that chapter 12 stores, on one split.
+    """Measure all that chapter 11 stores, on one split.
 
     Parameters
     ----------

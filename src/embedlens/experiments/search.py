@@ -6,7 +6,7 @@ from embedlens import data
 
 # A search sees the training part of one split alone, and cuts it once more. For chapter 7:
 SPLITS = {"split": 0, "inner_splits": [1, 2], "inner_share": 0.9}
-# For chapters 8 to 11: each of these is searched for itself (`each_split`), so that no setting is
+# For chapters 8 to 10: each of these is searched for itself (`each_split`), so that no setting is
 # chosen on ratings that any split reports on with it.
 OUTER = [0, 1, 2, 3, 4]
 CHOICES = ("batch_size", "dim", "units", "layers")

@@ -2,7 +2,7 @@
 
 It sees the training ratings of one split alone, cuts them once more, and judges each setting by
 the inner validation parts. The ratings that are reported on stay unseen. `SEARCH` does so for
-split 0, `ANCHORS` for each of the splits that chapters 8 to 12 report on.
+split 0, `ANCHORS` for each of the splits that chapters 8 to 11 report on.
 """
 
 from functools import cache, partial
