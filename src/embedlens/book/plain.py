@@ -114,6 +114,7 @@ class _Words:
     repository: str
     home: str
     glued: dict
+    claims: set
     figures: dict
     exercises: dict
     terms: dict
@@ -160,8 +161,9 @@ class _Words:
 
     def _link(self, match):
         file, place = match[1], match[2] or ""
-        if not file:  # MyST finds a place by its name alone; chapter 6 has the claims
-            file = "06_verdict" if "claim" in place else self.chapter
+        if not file:  # MyST finds a place by its name alone; chapter 6 has the claims of part one
+            elsewhere = "claim" in place and place not in self.claims
+            file = "06_verdict" if elsewhere else self.chapter
         return f"]({self.home}{Path(file).stem}.html{place})"
 
     def _known(self, names, name):
@@ -182,6 +184,7 @@ def _words(twin, cells):
         repository=repository,
         home=f"{site_of(repository)}book/",
         glued=_glued(cells),
+        claims=_claims(cells),
         figures={name: f"{number}.{place}" for place, name in enumerate(figures, 1)},
         exercises={name: f"{number}.{place}" for place, name in enumerate(exercises, 1)},
         terms={term.lower(): term for term in _terms(root / "book/glossary.md")},
@@ -195,6 +198,13 @@ def _glued(cells):
     return {o.metadata.scrapbook.name: str(ast.literal_eval(o.data[GLUED])) for o in stored}
 
 
+def _claims(cells):
+    """Places of the claims in the chapter's own table, such as ``#claim-long-search``."""
+    outputs = [output for cell in cells for output in cell.get("outputs", [])]
+    texts = [output.get("data", {}).get("text/markdown", "") for output in outputs]
+    return {place for text in texts for place in re.findall(r"\{(#claim-[\w-]+)\}", text)}
+
+
 def _terms(file):
     glossary = file.read_text(encoding="utf-8").partition(":::{glossary}\n")[2]
     return re.findall(r"^(\S.*)\n  ", glossary, re.MULTILINE)
@@ -205,7 +215,10 @@ def _citations(file):
     found = {}
     for key, entry in parse_file(file).entries.items():
         persons = entry.persons.get("author") or entry.persons["editor"]
-        people = [" ".join(map(str, person.rich_last_names)) for person in persons]
+        people = [
+            " ".join(map(str, person.rich_prelast_names + person.rich_last_names))
+            for person in persons
+        ]
         names = " and ".join(people) if len(people) < 3 else f"{people[0]} et al."
         found[key] = f"{names}, {entry.fields['year']}"
     return found
