@@ -118,7 +118,19 @@ class Stub:
             raise Interrupt
         self.measured.append(joblib.hash(part))
         value = 0.8 + int(joblib.hash(part)[:6], 16) / 16**6 / 10
-        return {key: value for key in ("rmse", "loss", "rmse_averaged")}
+        return {key: value for key in ("rmse", "error", "loss", "rmse_averaged", "users")}
+
+
+class Replay:
+    """Takes the place of what measures: gives what was stored for the same part."""
+
+    def __init__(self, name):
+        self.runs = stored_parts(name)
+
+    def __call__(self, **part):
+        part = json.loads(json.dumps(part))
+        (found,) = [run for run in self.runs if part.items() <= run.items()]
+        return {key: value for key, value in found.items() if key not in part}
 
 
 class Keeping:
@@ -165,9 +177,11 @@ def stored_parts(name):
 
 @each_experiment
 def test_stored_file_has_a_run_for_each_part(name, monkeypatch):
-    experiment, whole = experiments.get(name), Stub()
+    experiment = experiments.get(name)
+    # Which way this one climbs depends on what it finds.
+    answers = Replay(name) if name == "shapes" else Stub()
     monkeypatch.setattr(runner.Experiment, "file", property(lambda self: runner.__file__))
-    plain = runner.Experiment(name, experiment.settings, experiment.parts, whole, jobs=1)
+    plain = runner.Experiment(name, experiment.settings, experiment.parts, answers, jobs=1)
     monkeypatch.setattr(runner.Experiment, "memory", lambda self: Keeping())
     assert len(plain.run()["runs"]) == len(stored_parts(name))
 
