@@ -145,8 +145,7 @@ def train_valid_split(ratings, seed, train_share=0.8):
     ValueError
         If the share is none, or a part would be empty.
     """
-    if not 0 < train_share < 1:
-        raise ValueError(f"train_share must lie between 0 and 1, not {train_share}")
+    _check_share(train_share)
     n_train = int(train_share * len(ratings))
     if not 0 < n_train < len(ratings):
         raise ValueError(
@@ -177,8 +176,7 @@ def split_at_date(ratings, train_share=0.8):
         If there are no timestamps, the share is none, or a part would be empty.
     """
     times = _present(ratings, "timestamp").to_numpy()
-    if not 0 < train_share < 1:
-        raise ValueError(f"train_share must lie between 0 and 1, not {train_share}")
+    _check_share(train_share)
     date = np.sort(times)[int(train_share * len(times))] if len(times) else 0
     before = times < date
     if not before.any():
@@ -209,8 +207,7 @@ def split_off_last(ratings, train_share=0.8):
         As `split_at_date`.
     """
     times = _present(ratings, "timestamp")
-    if not 0 < train_share < 1:
-        raise ValueError(f"train_share must lie between 0 and 1, not {train_share}")
+    _check_share(train_share)
     users = _present(ratings, "userIdDense")
     place = times.groupby(users).rank(method="first").to_numpy()
     size = times.groupby(users).transform("size").to_numpy()
@@ -218,6 +215,11 @@ def split_off_last(ratings, train_share=0.8):
     if trains.all():
         raise ValueError("no rating is set aside: take a smaller share or more ratings")
     return ratings[trains], ratings[~trains]
+
+
+def _check_share(train_share):
+    if not 0 < train_share < 1:
+        raise ValueError(f"train_share must lie between 0 and 1, not {train_share}")
 
 
 def check_ids(ratings, sizes):

@@ -176,6 +176,7 @@ def _words(twin, cells):
     root, number = twin.parents[2], int(twin.stem.split("_")[0])
     config = yaml.safe_load((root / "_config.yml").read_text(encoding="utf-8"))
     repository = config["repository"]["url"]
+    outputs = [output for cell in cells for output in cell.get("outputs", [])]
     figures = [c.metadata.mystnb.figure.name for c in cells if _figure(c)]
     exercises = re.findall(r"\{exercise\}.*\n:label: (.*)", "\n".join(c.source for c in cells))
     return _Words(
@@ -183,8 +184,8 @@ def _words(twin, cells):
         number=number,
         repository=repository,
         home=f"{site_of(repository)}book/",
-        glued=_glued(cells),
-        claims=_claims(cells),
+        glued=_glued(outputs),
+        claims=_claims(outputs),
         figures={name: f"{number}.{place}" for place, name in enumerate(figures, 1)},
         exercises={name: f"{number}.{place}" for place, name in enumerate(exercises, 1)},
         terms={term.lower(): term for term in _terms(root / "book/glossary.md")},
@@ -192,15 +193,13 @@ def _words(twin, cells):
     )
 
 
-def _glued(cells):
-    outputs = [output for cell in cells for output in cell.get("outputs", [])]
+def _glued(outputs):
     stored = [output for output in outputs if GLUED in output.get("data", {})]
     return {o.metadata.scrapbook.name: str(ast.literal_eval(o.data[GLUED])) for o in stored}
 
 
-def _claims(cells):
+def _claims(outputs):
     """Places of the claims in the chapter's own table, such as ``#claim-long-search``."""
-    outputs = [output for cell in cells for output in cell.get("outputs", [])]
     texts = [output.get("data", {}).get("text/markdown", "") for output in outputs]
     return {place for text in texts for place in re.findall(r"\{(#claim-[\w-]+)\}", text)}
 

@@ -213,14 +213,18 @@ def measure(kind, fold, model, setting, users=None):
         rmse: in stars, or of each contestant of a report.
     """
     if kind == "search":
-        base, aside = inner_parts(fold)
-        _, history = train(model, setting, base, aside, fold)
+        _, history = train(model, setting, *described(model, *inner_parts(fold)), fold)
         return {"rmse": history["valid_rmse"].iloc[-1]}
     if kind == "users":
         return search_users(fold, model, setting)
     if model == "biases":
         return report_biases(fold, setting)
     return report(fold, model, setting, users)
+
+
+def described(model, base, test):
+    """The same two frames, for "drift" with the columns that `drift.with_drift` adds."""
+    return drift.with_drift(base, test) if model == "drift" else [base, test]
 
 
 def train(model, setting, base, test, seed):
@@ -232,7 +236,7 @@ def train(model, setting, base, test, seed):
     setting : dict
         Of "post": fields of `recipes.Training`.
     base, test : pandas.DataFrame
-        For "drift", with its columns.
+        As from `described`.
     seed : int
 
     Returns
@@ -246,10 +250,8 @@ def train(model, setting, base, test, seed):
         return training.train(post, sizes, base, test, seed)
     if model == "bias":
         return training.train(tuning.recipe(setting).with_options(**SCALE), sizes, base, test, seed)
-    drifting = model == "drift"
-    base, test = drift.with_drift(base, test) if drifting else (base, test)
     make = partial(
-        DriftingDotWithFeedback if drifting else DotWithFeedback,
+        DriftingDotWithFeedback if model == "drift" else DotWithFeedback,
         rated=data.inputs(base),
         **SCALE,
         **{name: value for name, value in setting.items() if name not in TRAINING},
@@ -275,7 +277,7 @@ def search_users(number, model, setting):
     dict
         users: the setting with the lowest rmse; of "feedback", of `gaussian.IDS_ALONE`. rmse.
     """
-    base, aside = inner_parts(number)
+    base, aside = described(model, *inner_parts(number))
     made, _ = train(model, setting, base, aside, number)
     rows, truth = movie_rows(made), aside["rating"]
     space = SPACES["users"]
@@ -349,12 +351,11 @@ def report(number, model, setting, users):
         ``peeked``: of the first seed after the epoch that is best there. ``users``: of `gaussian`,
         ``averaged``: of the mean of model and `gaussian`, likewise.
     """
-    base, test = fold(number)
+    base, test = described(model, *fold(number))
     of_model, of_users, found = [], [], {}
     for seed in range(SEEDS):
         made, history = train(model, setting, base, test, 100 * number + seed)
-        asked = drift.with_drift(base, test)[1] if model == "drift" else test
-        of_model.append(training.predict(made, asked, _inputs(model)))
+        of_model.append(training.predict(made, test, _inputs(model)))
         of_users.append(by_users(base, test, users, movie_rows(made)))
         if seed == 0:
             found[f"{model} peeked"] = history["valid_rmse"].min()

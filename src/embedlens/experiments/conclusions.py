@@ -12,8 +12,8 @@ import math
 import numpy as np
 
 from embedlens import experiments, metrics
+from embedlens.experiments.claims import VALID_SHARE
 
-VALID_SHARE = 0.2  # of `data.train_valid_split`
 # Experiments whose conclusions a chapter draws.
 CHAPTERS = {
     "07_costs": ["bench"],

@@ -24,22 +24,21 @@ EXAMPLES = ["Toy Story (1995)", "Matrix, The (1999)", "Godfather, The (1972)"]
 OTHER = 100  # added to a split's number: another seed, another draw
 INNER = 1  # the inner split that judges
 SHUFFLES = 20
+_SVD = {"rank": [1, 2, 4, 8, 16, 32, 64, 128, 256], "shrink": [0, 2, 4, 8, 12, 16, 24, 32]}
+_TASK = {"penalty": [0.001, 0.003, 0.01, 0.03, 0.1, 0.3], "epochs": [5, 10, 20, 40, 80]}
 # What `climb` goes through, and where it begins. The embeddings' settings are `tuning.anchor`'s.
 SPACE = {
     "biases": {"ridge": [0.5, 1, 2, 3, 4, 6, 8, 12]},
-    "filled": {"rank": [1, 2, 4, 8, 16, 32, 64, 128, 256], "shrink": [0, 2, 4, 8, 12, 16, 24, 32]},
-    "residual": {
-        "rank": [1, 2, 4, 8, 16, 32, 64, 128, 256],
-        "shrink": [0, 2, 4, 8, 12, 16, 24, 32],
-    },
+    "filled": _SVD,
+    "residual": _SVD,
     "softimpute": {"shrink": [4, 6, 8, 10, 12, 14, 16, 20, 24]},
     "autorec": {
         "dim": [16, 32, 64, 128, 256, 512],
         "dropout": [0.1, 0.3, 0.5, 0.6, 0.7, 0.8, 0.9],
         "penalty": [0.00003, 0.0001, 0.0003, 0.001, 0.003, 0.01],
     },
-    WATCHED: {"penalty": [0.001, 0.003, 0.01, 0.03, 0.1, 0.3], "epochs": [5, 10, 20, 40, 80]},
-    GENRES: {"penalty": [0.001, 0.003, 0.01, 0.03, 0.1, 0.3], "epochs": [5, 10, 20, 40, 80]},
+    WATCHED: _TASK,
+    GENRES: _TASK,
 }
 START = {
     "biases": {"ridge": 2},

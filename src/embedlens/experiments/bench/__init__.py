@@ -25,13 +25,13 @@ import pandas as pd
 from embedlens import data, experiments, metrics, provenance
 from embedlens.experiments import runner, search
 from embedlens.experiments.bench import ours, peers
+from embedlens.experiments.claims import VALID_SHARE
 from embedlens.experiments.conclusions import Conclusion
 from embedlens.movielens import synthetic
 from embedlens.recipes import BIAS, TUNED
 
 ROOT = provenance.PACKAGE.parents[1]
 SPLITS, REPEATS = (0, 1, 2, 3, 4), 3
-VALID_SHARE = 0.2  # of `data.train_valid_split`
 BUDGET = 50  # seconds to search for, per contestant and split
 OURS = "ours-tuned-jax"  # what all others are compared with
 TIME_LIMIT = 1800  # seconds for one process
