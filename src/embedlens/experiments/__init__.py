@@ -52,8 +52,9 @@ EXPERIMENTS = {
     "one_hot": Entry("one_hot:ONE_HOT", "compare embeddings with one-hot vectors", 10),
     "shapes": Entry("shapes:SHAPES", "compare movie vectors of five methods and three tasks", 15),
     "seeds": Entry("seeds:SEEDS", "train embeddings with other seeds and dimensions", 4),
-    "how_low_search": Entry("how_low:SEARCH", "search the settings of chapter 10's models", 30),
-    "how_low": Entry("how_low:HOW_LOW", "measure chapter 10's models on five splits", 10),
+    "how_low": Entry(
+        "how_low:HOW_LOW", "search and measure what lowers the error, rung by rung", 45
+    ),
     "canonical": Entry("canonical:CANONICAL", "ml-100k's folds u1 to u5, as papers do", 25),
     "recommendations": Entry(
         "recommendations:RECOMMENDATIONS", "new users, new movies and lists on five splits", 5

@@ -19,7 +19,7 @@ CHAPTERS = {
     "07_costs": ["bench"],
     "08_one_hot": ["one_hot"],
     "09_shapes": ["shapes", "seeds"],
-    "10_how_low": ["canonical"],
+    "10_how_low": ["how_low", "canonical"],
 }
 
 

@@ -188,10 +188,16 @@ def anchor(split, path=provenance.PACKAGE / "results/anchors.json"):
     FileNotFoundError, ValueError
         As `runner.Experiment.load`; or if the split was not searched.
     """
+    return recipe(anchor_setting(split, path))
+
+
+@cache
+def anchor_setting(split, path=provenance.PACKAGE / "results/anchors.json"):
+    """The setting of `anchor`: a dict with the names of `SPACE`."""
     runs = [run for run in ANCHORS.load(path)["runs"] if run["split"] == split]
     if not runs:
         raise ValueError(f"split {split} was not searched: choose from {search.OUTER}")
-    return recipe(best({"runs": runs}))
+    return best({"runs": runs})
 
 
 def anchors():
