@@ -16,6 +16,7 @@ from embedlens.models import (
     DotWithFeedback,
     DriftingDotWithFeedback,
     EmbeddingNetwork,
+    EvenlyPenalised,
     GoesWith,
     OneHotDense,
     OneHotNetwork,
@@ -168,6 +169,22 @@ def test_penalty_is_the_mean_over_the_ratings_of_what_they_look_up():
         ]
     ]
     assert float(sum(model.losses)) == pytest.approx(sum(by_hand), rel=1e-5)
+
+
+def test_an_even_penalty_is_the_mean_over_all_rows():
+    model = EvenlyPenalised(N_USERS, N_MOVIES, 0.5, 5.0, DIM, vector_penalty=2.0, bias_penalty=3.0)
+    built(model)
+    by_hand = [
+        weight * np.sum(table(layer) ** 2) / size
+        for weight, layer, size in [
+            (2.0, model.user_embedding, N_USERS),
+            (2.0, model.movie_embedding, N_MOVIES),
+            (3.0, model.user_bias, N_USERS),
+            (3.0, model.movie_bias, N_MOVIES),
+        ]
+    ]
+    assert float(sum(model.losses)) == pytest.approx(sum(by_hand), rel=1e-5)
+    np.testing.assert_allclose(model(X), bias_by_hand(model, X), rtol=1e-5)
 
 
 def test_penalty_is_for_training_only_and_changes_no_prediction():
@@ -380,6 +397,7 @@ CASES = {
     "BiasOnly": (BiasOnly, {**SIZES, **SCALE}),
     "SimpleEmbedding": (SimpleEmbedding, {"input_dim": 9, "output_dim": 2}),
     "PenalisedDotWithBias": (PenalisedDotWithBias, {**SIZES, **SCALE, "dim": 3, **PRICES}),
+    "EvenlyPenalised": (EvenlyPenalised, {**SIZES, **SCALE, "dim": 3, **PRICES}),
     "Biases": (Biases, {**SIZES, "bias_penalty": 0.1}),
     "OneHotDense": (OneHotDense, {"input_dim": 9, "output_dim": 2}),
     "OneHotNetwork": (OneHotNetwork, {**SIZES, "dim": 3, "layers": 2, "penalty": 0.1}),

@@ -1,14 +1,11 @@
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn.preprocessing import normalize
 
-from embedlens import data, metrics, movielens, training
+from embedlens import data, movielens, training
 from embedlens.models import DotWithBias
 from embedlens.recommend import (
     cautious,
-    diversify,
-    mmr,
     recommend,
     scores,
     seen_matrix,
@@ -112,20 +109,6 @@ def test_caution_takes_more_where_there_are_few_ratings():
     assert found.tolist() == [[3.0, 3.5]]
 
 
-def test_mmr_by_relevance_alone_and_by_hand():
-    relevance = np.array([0.2, 1.0, 0.9, 0.5])
-    similarity = np.eye(4)
-    similarity[1, 2] = similarity[2, 1] = 0.95
-    similarity[1, 3] = similarity[3, 1] = 0.1
-    assert mmr(relevance, similarity, 4, 1.0) == [1, 2, 3, 0]
-    # After 1: movie 2 has 0.45 - 0.475, movie 3 has 0.25 - 0.05, movie 0 has 0.1 - 0.
-    assert mmr(relevance, similarity, 3, 0.5) == [1, 3, 0]
-
-
-def test_mmr_fills_ten_places_unless_told():
-    assert mmr(np.arange(12.0), np.eye(12), weight=1.0) == list(range(11, 1, -1))
-
-
 def test_row_and_column_of_nobody_may_lack_scores():
     scores = np.arange(16.0).reshape(4, 4)
     scores[0] = scores[:, 0] = np.nan
@@ -140,36 +123,11 @@ def test_two_ratings_have_a_spread():
         cautious(np.array([3.0]), ratings[:1], np.array([0]))
 
 
-def test_mmr_makes_lists_less_alike():
-    rng = np.random.default_rng(0)
-    vectors = normalize(rng.normal(size=(40, 5)))
-    stars = rng.random((4, 40))
-    best = np.argsort(-stars, axis=1)[:, :20]
-
-    def mean_alike(found):
-        return np.mean([metrics.alike(vectors[row] @ vectors[row].T) for row in found])
-
-    by_weight = [diversify(best, stars, vectors, w, 6) for w in (1.0, 0.6, 0.2)]
-    assert np.array_equal(by_weight[0], best[:, :6])
-    similarities = [mean_alike(found) for found in by_weight]
-    assert similarities[0] > similarities[1] > similarities[2]
-    assert all(len(set(row)) == 6 for row in by_weight[2])
-
-
 def test_a_user_who_has_rated_everything_gets_an_empty_list(ratings):
     everything = pd.concat([ratings, ratings.assign(userIdDense=9)])
     found = recommend(Stub(), everything[everything["userIdDense"].isin([1, 9])], 9)
     assert found.empty
     assert found.columns.to_list() == ["movieIdDense", "title", "n_ratings", "predicted"]
-
-
-def test_fewer_candidates_than_places():
-    with pytest.raises(ValueError, match="2 candidates are too few for 5 places"):
-        mmr(np.array([1.0, 2.0]), np.eye(2), 5)
-    with pytest.raises(ValueError, match="3 candidates are too few for 10 places"):
-        diversify(np.array([[0, 0, 0], [3, 1, 2]]), np.ones((2, 5)), np.eye(5), 0.7, 10)
-    with pytest.raises(ValueError, match="too few"):
-        diversify(np.zeros((2, 0), int), np.ones((2, 5)), np.eye(5), 0.7, 1)
 
 
 def test_a_missing_score_is_no_place_in_a_list():

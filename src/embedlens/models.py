@@ -309,6 +309,43 @@ class PenalisedDotWithBias(DotWithBias):
 
 
 @savable
+class EvenlyPenalised(DotWithBias):
+    """`DotWithBias` in which every row pays, looked up or not, and each as much.
+
+    Parameters
+    ----------
+    n_users, n_movies, min_rating, max_rating, dim, user_dropout, movie_dropout
+        As in `DotWithBias`.
+    vector_penalty, bias_penalty : float
+        Weights of the mean squared length, over all rows of a table, of vectors and of biases.
+
+    Notes
+    -----
+    Input and output as in `DotWithBias`. A Gaussian prior prices rows so: each once, however many
+    ratings it has. In `PenalisedDotWithBias` a row pays for each of them. Not in the post.
+    """
+
+    def __init__(
+        self,
+        n_users,
+        n_movies,
+        min_rating,
+        max_rating,
+        dim=64,
+        vector_penalty=0.0,
+        bias_penalty=0.0,
+        user_dropout=0.0,
+        movie_dropout=0.0,
+        **kwargs,
+    ):
+        sizes, scale = (n_users, n_movies), (min_rating, max_rating)
+        super().__init__(*sizes, *scale, dim, user_dropout, movie_dropout, **kwargs)
+        for layer in (self.user_embedding, self.movie_embedding, self.user_bias, self.movie_bias):
+            price = bias_penalty if layer.output_dim == 1 else vector_penalty
+            layer.embeddings_regularizer = keras.regularizers.L2(price / (layer.input_dim - 1))
+
+
+@savable
 class Biases(keras.Model):
     """A bias per user and per movie in a sigmoid: what all contestants share.
 

@@ -60,36 +60,40 @@ def again_tuning():
 
 
 def again_how_low():
-    stored = experiments.table(RESULTS / "how_low.json", index="split")
-    again = how_low.evaluate("users", 0)
-    assert abs(again - stored.loc[0, "users"]) < 0.002, again
+    """Users' feedback on split 0, and drift on users' last ratings, from earlier ones."""
+    stored = how_low.reports(experiments.load(RESULTS / "how_low.json"), how_low.CUTS)
+    for cut, rung in [(0, "users"), ("last", "drift")]:
+        again = how_low.report(cut, rung, stored["setting"][cut, rung])
+        assert abs(again["rmse"] - stored["rmse"][cut, rung]) < 0.002, (cut, again["rmse"])
 
 
 def again_recommendations():
-    """The tuned model of split 0: new users, movies by their ratings, lists."""
-    stored = experiments.table(RESULTS / "recommendations.json", index="split").loc[0]
-    train, valid = data.train_valid_split(data.prepared(), 0)
+    """Split 0: new users, movies by their ratings, and lists by the models of ratings and EASE."""
+    stored = recommendations.on_splits(experiments.load(RESULTS / "recommendations.json")).loc[0]
+    train, valid = how_low.parts_of(0)
     new = recommendations.new_users(0)
     _, given, asked = recommendations.part(train, valid, new)
-    space = recommendations.space_without("tuned", train, valid, new, 0)
+    space = recommendations.space_without("tuned", 0, train, valid, new)
     ridge = {"clip": 0.1} | {key: stored[f"tuned_ridge_{key}"] for key in ("vector", "bias")}
     again = {
         f"tuned_folded_{n}": recommendations.folded_rmse(space, given, asked, n, ridge)
         for n in (0, 5, recommendations.ALL)
     }
-    model = recommendations.fit("tuned", train, valid, 0)
+    model = recommendations.fit("tuned", 0, train, valid, 0)
     again |= recommendations.by_movie_group({"tuned": model}, train, valid)
     sizes = data.count_users_and_movies(data.prepared())
     popularity = metrics.counts(train["movieIdDense"], sizes[1])
     seen = recommend.seen_matrix(train, sizes)
-    scores, _ = recommend.scores(model)
-    listed = recommendations.list_measures(scores, seen, popularity, valid)
-    again |= {f"tuned_{key}": value for key, value in listed.items()}
-    assert len(again) == 3 + 2 * 9 + 9
-    # The results were stored when row-wise training still diluted the penalty of an epoch's last,
-    # smaller batch. Being exact there moves shares of lists by up to 0.0042.
+    scores = {
+        "tuned": recommend.scores(model)[0],
+        "ease": recommendations.score_lists("ease", stored["chosen"]["ease"], train, None),
+    }
+    for name, score in scores.items():
+        listed, _ = recommendations.list_measures(score, seen, popularity, valid)
+        again |= {f"{name}_{key}": value for key, value in listed.items()}
+    assert len(again) == 3 + 2 * 9 + 2 * 10
     for key, value in again.items():
-        within = 2 if key == "tuned_popularity" else 0.006
+        within = 1 if key.endswith("popularity") else 0.002
         assert abs(value - stored[key]) < within, (key, value, stored[key])
 
 

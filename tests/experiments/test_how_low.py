@@ -1,4 +1,4 @@
-"""The rungs of chapter 10, their stored search and measures."""
+"""The rungs of chapter 10: cuts, search, measures, what is stored."""
 
 from pathlib import Path
 
@@ -6,72 +6,121 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from embedlens import data, drift, experiments, training
-from embedlens.experiments import how_low
-from embedlens.models import DotWithFeedback
+from embedlens import data, drift, experiments, metrics, training
+from embedlens.experiments import how_low, search, tuning
+from embedlens.models import DotWithFeedback, DriftingDotWithFeedback, PenalisedDotWithBias
 
-STORED = Path(__file__).parents[2] / "book/results"
+STORED = Path(__file__).parents[2] / "book/results/how_low.json"
+SETTING = {
+    "batch_size": 32,
+    "learning_rate": 0.01,
+    "epochs": 2,
+    "dim": 3,
+    **{name: 0.01 for name in how_low.SPACE if name.endswith("penalty")},
+}
 
 
 @pytest.fixture(scope="module")
-def searched():
-    return experiments.load(STORED / "how_low_search.json")["runs"]
+def report():
+    return experiments.load(STORED)
 
 
-@pytest.fixture(scope="module")
-def measured():
-    return experiments.table(STORED / "how_low.json", index="split")
+@pytest.fixture
+def few_ratings(monkeypatch):
+    """The ratings of forty users in place of all."""
+    ratings = data.prepared(timestamps=True)
+    few = ratings[ratings["userIdDense"] <= 40]
+    few = few.assign(movieIdDense=data.dense_ids(few["movieId"]))
+    monkeypatch.setattr(data, "prepared", lambda timestamps=False: few)
+    how_low.parts_of.cache_clear()
+    yield few
+    how_low.parts_of.cache_clear()
 
 
-@pytest.mark.parametrize("rung", how_low.SETTINGS)
-def test_settings_are_what_the_stored_search_found(searched, rung):
-    assert pytest.approx(how_low.best(searched, rung), rel=1e-3) == how_low.SETTINGS[rung]
+def test_stored_search_is_complete_and_kept_to_its_space(report):
+    runs = pd.DataFrame([run for run in report["runs"] if run["kind"] == "search"])
+    counts = runs.groupby(["cut", "rung"]).size()
+    for cut in how_low.CUTS:
+        rungs = (
+            ("factors", "both", "drift") if cut in how_low.IN_TIME else ("both", "drift", "users")
+        )
+        assert counts[cut].to_dict() == {rung: how_low.TRIALS[rung] for rung in rungs}
+    settings = pd.DataFrame(runs.loc[runs["rung"] != "factors", "setting"].to_list())
+    for name, values in how_low.SPACE.items():
+        if name in search.CHOICES:
+            assert set(settings[name]) <= set(values)
+        else:
+            assert settings[name].between(*values).all(), name
 
 
-def test_stored_search_is_complete_and_kept_to_its_space(searched):
-    runs = pd.DataFrame([{**run, **run["setting"]} for run in searched])
-    counts = runs["rung"].value_counts()
-    assert counts.drop("dropout").to_dict() == how_low.SPACE["trials"]
-    rates = runs.loc[runs["rung"] == "dropout", "dropout"]
-    assert rates.tolist() == how_low.SPACE["dropout"]
-    for name in ("batch_size", "dim"):
-        assert set(runs[name]) <= set(how_low.SPACE[name])
-    for name in how_low.SPACE:
-        if name in runs and name not in ("batch_size", "dim", "dropout"):
-            assert runs[name].between(*how_low.SPACE[name]).all(), name
-    assert runs["rmse"].between(0.80, 1.2).all()
+def test_stored_reports_have_the_settings_that_were_best(report):
+    runs = [run for run in report["runs"] if run["kind"] == "search"]
+    settings = how_low.reports(report, how_low.CUTS)["setting"]
+    for cut in how_low.CUTS:
+        for rung in ("both", "drift"):
+            tried = [run for run in runs if (run["cut"], run["rung"]) == (cut, rung)]
+            assert settings[cut, rung] == min(tried, key=lambda run: run["rmse"])["setting"]
+        if cut in search.OUTER:
+            assert settings[cut, "factors"] == tuning.anchor_setting(cut)
+            assert settings[cut, "past"] == settings[cut, "dropout"] == settings[cut, "drift"]
 
 
-def test_stored_measures_are_complete(measured):
-    assert measured.index.tolist() == how_low.SPLITS
-    rmse = measured.drop(columns=measured.filter(regex="_(precision|recall|ndcg)$").columns)
-    assert rmse.stack().between(0.80, 0.89).all()
-    for name in ("factors", "both", "drift"):
-        assert f"{name}_ensemble_{how_low.SEEDS}" in rmse
-        assert (rmse[f"{name}_ensemble_{how_low.SEEDS}"] < rmse[name]).all()
+def test_stored_measures_are_complete(report):
+    assert how_low.errors(report).stack().between(0.80, 0.89).all()
+    assert set(how_low.errors(report)) == {
+        "factors", "users", "both", "drift", "past", "dropout", "post"
+    }  # fmt: skip
+    for rung in ("factors", "both", "drift"):
+        by_number = how_low.reports(report)["ensemble"].unstack()[rung]
+        assert (by_number.map(len) == how_low.SEEDS).all()
+        assert (by_number.map(lambda errors: errors[-1] < errors[0])).all()
+    for cut in how_low.IN_TIME:
+        _, valid = how_low.parts_of(cut)
+        for users in how_low.reports(report, [cut])["users"]:
+            assert sum(number for number, _ in users) == len(valid)
 
 
-def test_search_never_sees_the_ratings_that_are_reported_on(monkeypatch):
-    monkeypatch.setattr(drift, "with_drift", lambda *frames: frames)  # it only adds columns
-    outer, reported = data.train_valid_split(data.prepared(), how_low.SPACE["split"])
-    split = how_low.SPACE["inner_splits"][0]
-    inner, judged = how_low._inner.__wrapped__(split)
-    assert set(inner.index) | set(judged.index) == set(outer.index)
-    assert not set(inner.index) & set(judged.index)
+@pytest.mark.parametrize("cut", how_low.CUTS)
+def test_a_search_sees_nothing_of_what_is_reported_on(cut):
+    outer, reported = how_low.parts_of(cut)
+    inner, aside = how_low.parts_of(cut, inner=True)
+    assert set(inner.index) | set(aside.index) == set(outer.index)
+    assert not set(inner.index) & set(aside.index)
     assert not set(outer.index) & set(reported.index)
 
 
-def test_best_is_the_lowest_of_its_rung_and_for_dropout_of_the_averages():
-    runs = [
-        {"rung": "both", "setting": {"dim": 8}, "rmse": 0.9},
-        {"rung": "both", "setting": {"dim": 16}, "rmse": 0.8},
-        {"rung": "users", "setting": {"dim": 32}, "rmse": 0.7},
-        {"rung": "dropout", "setting": {"dropout": 0.0}, "rmse": 0.6, "rmse_averaged": 0.6},
-        {"rung": "dropout", "setting": {"dropout": 0.1}, "rmse": 0.7, "rmse_averaged": 0.69},
-        {"rung": "dropout", "setting": {"dropout": 0.3}, "rmse": 0.8, "rmse_averaged": 0.68},
-    ]
-    assert how_low.best(runs, "both") == {"dim": 16}
-    assert how_low.best(runs, "dropout") == {"dropout": 0.3}
+def test_what_is_reported_on_lies_later_on_cuts_in_time():
+    before, after = how_low.parts_of("date")
+    assert before["timestamp"].max() < after["timestamp"].min()
+    before, after = (part.groupby("userIdDense")["timestamp"] for part in how_low.parts_of("last"))
+    assert (before.max() <= after.min().reindex(before.max().index, fill_value=np.inf)).all()
+
+
+@pytest.mark.parametrize(
+    ("rung", "cut", "past_only"),
+    [("drift", 0, False), ("past", 0, True), ("dropout", 0, False), ("drift", "last", True)],
+)
+def test_drift_knows_the_past_alone_where_it_must(few_ratings, rung, cut, past_only):
+    train, valid = how_low.parts_of(cut)
+    found = how_low.described(rung, cut)
+    expected = drift.with_drift(train, valid, past_only=past_only)
+    for one, other in zip(found, expected, strict=True):
+        pd.testing.assert_frame_equal(one, other)
+    assert "drift_0" not in how_low.described("both", cut)[0]
+
+
+def test_recipes_of_the_rungs():
+    options = {rung: dict(how_low.recipe(rung, SETTING).options) for rung in ("users", "dropout")}
+    assert options["users"]["sides"] == 1
+    assert options["dropout"]["dropout"] == how_low.SILENCED
+    assert how_low.recipe("both", SETTING).model is DotWithFeedback
+    for rung in ("drift", "past", "dropout"):
+        assert how_low.recipe(rung, SETTING).model is DriftingDotWithFeedback
+    found = how_low.recipe("both", SETTING)
+    assert found.training.falling
+    assert found.training.patience is None
+    assert (found.training.batch_size, dict(found.options)["dim"]) == (32, 3)
+    assert how_low.recipe("factors", tuning.anchor_setting(0)).model is PenalisedDotWithBias
 
 
 def answered(plan, judge):
@@ -85,22 +134,85 @@ def answered(plan, judge):
         return parts
 
 
-def test_search_goes_on_from_the_best_of_the_rung_before(monkeypatch):
-    trials = {"users": 4, "both": 3, "drift": 2}
-    monkeypatch.setitem(how_low.SPACE, "trials", trials)
+@pytest.mark.parametrize("cut", [0, "date"])
+def test_search_goes_on_from_the_best_of_the_rung_before(monkeypatch, cut):
+    monkeypatch.setattr(how_low, "TRIALS", {"factors": 2, "both": 4, "users": 3, "drift": 3})
     parts = answered(
-        how_low.to_search(), lambda rung, setting: {"rmse": abs(setting["dim"] - 16) + 0.5}
+        how_low.search_one(cut),
+        lambda setting, **_: {"rmse": abs((setting or {"dim": 0})["dim"] - 32)},
     )
-    rungs = [part["rung"] for part in parts]
-    rates = how_low.SPACE["dropout"]
-    assert rungs == ["users"] * 4 + ["both"] * 3 + ["drift"] * 2 + ["dropout"] * len(rates)
-    settings = pd.DataFrame([part["setting"] for part in parts])
-    best_of_users = (settings["dim"][:4] - 16).abs().idxmin()
-    assert (settings.loc[4] == settings.loc[best_of_users]).drop("dropout").all()
-    assert settings["dropout"].dropna().tolist() == rates
-    last = settings[settings["dropout"].notna()].drop(columns="dropout")
-    assert len(last.drop_duplicates()) == 1
-    assert set(parts[0]["setting"]) == set(how_low.SETTINGS["both"])
+    rungs = [part["rung"] for part in parts if part["kind"] == "search"]
+    first = ["factors"] * 2 if cut == "date" else []
+    last = [] if cut == "date" else ["users"] * 3
+    assert rungs == first + ["both"] * 4 + ["drift"] * 3 + last
+    both, drifting = (
+        [p["setting"] for p in parts if p["kind"] == "search" and p["rung"] == rung]
+        for rung in ("both", "drift")
+    )
+    assert drifting[0] == min(both, key=lambda setting: abs(setting["dim"] - 32))
+    reported = {part["rung"]: part["setting"] for part in parts if part["kind"] == "report"}
+    assert reported["both"] == drifting[0]
+    assert ("past" in reported) == (cut == 0)
+    assert all(part["cut"] == cut for part in parts)
+
+
+def test_report_of_a_random_split_by_hand(few_ratings, monkeypatch):
+    monkeypatch.setattr(how_low, "SEEDS", 2)
+    found = how_low.measure("report", 0, "both", SETTING)
+    train, valid = how_low.parts_of(0)
+    predictions = [
+        training.predict(how_low.train("both", SETTING, train, seed), valid) for seed in (0, 1)
+    ]
+    expected = [
+        metrics.rmse(valid["rating"], predictions[0]),
+        metrics.rmse(valid["rating"], np.mean(predictions, axis=0)),
+    ]
+    assert found["ensemble"] == pytest.approx(expected, abs=1e-4)
+    assert found["rmse"] == found["ensemble"][0]
+    cold = data.cold_movies(train, valid)
+    squares = (valid["rating"] - predictions[0]) ** 2
+    assert found["movieIdDense"][0] == pytest.approx(squares[cold].mean(), abs=1e-3)
+    counts = valid["movieIdDense"].map(train["movieIdDense"].value_counts())
+    few = counts.between(4, 10)
+    assert found["movieIdDense"][2] == pytest.approx(squares[few].mean(), abs=1e-3)
+
+
+def test_report_of_a_cut_in_time_adds_up(few_ratings):
+    found = how_low.measure("report", "last", "both", SETTING)
+    number, squares = np.transpose(found["users"])
+    assert found["rmse"] == pytest.approx(np.sqrt(squares.sum() / number.sum()))
+    assert len(found["ensemble"]) == 1
+
+
+def test_gain_in_time_and_by_count_by_hand():
+    users = {"factors": [[2, 2.0], [1, 2.0]], "both": [[2, 0.5], [1, 0.25]]}
+    runs = [
+        {"kind": "report", "cut": "last", "rung": rung, "users": value}
+        for rung, value in users.items()
+    ]
+    found, low, high = how_low.gain_in_time({"runs": runs}, "last", "factors", "both")
+    assert found == pytest.approx(np.sqrt(4 / 3) - 0.5)
+    assert low <= found <= high
+    bins = {"factors": [4.0, 1.0], "both": [1.0, 0.25]}
+    runs = [
+        {"kind": "report", "cut": cut, "rung": rung, "movieIdDense": value}
+        for rung, value in bins.items()
+        for cut in search.OUTER
+    ]
+    gain = how_low.gain_by_count({"runs": runs}, "movieIdDense")
+    assert (gain == [1.0, 0.5]).all(axis=None)
+
+
+def test_best_peer_is_none_of_ours(monkeypatch):
+    runs = pd.DataFrame(
+        {
+            "name": ["ours-jax", "one", "two"] * 5,
+            "split": np.repeat(search.OUTER, 3),
+            "rmse": [0.7, 0.9, 0.8] * 5,
+        }
+    )
+    monkeypatch.setattr(experiments, "table", lambda *args, **options: runs)
+    assert how_low.best_peer().tolist() == [0.8] * 5
 
 
 def test_scores_order_movies_as_the_predictions_do(tiny_ratings):
