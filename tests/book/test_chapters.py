@@ -14,7 +14,7 @@ from PIL import Image
 import pytest
 import yaml
 
-from embedlens import comparing, models, published
+from embedlens import comparing, models, published, watched
 from embedlens.book import chapters
 from embedlens.experiments import claims, completion, conclusions, one_hot, verdict
 
@@ -39,6 +39,9 @@ SHARED = {
     "GoesWith": ("09_shapes", models),
     "DotWithFeedback": ("10_how_low", models),
     "DriftingDotWithFeedback": ("10_how_low", models),
+    "EvenlyPenalised": ("11_recommendations", models),
+    "item_knn": ("11_recommendations", watched),
+    "ials": ("11_recommendations", watched),
 }
 # Settings of the post, rules, and numbers of the examples by hand. Results are glued.
 SETTINGS = {"99.9", "0.3", "0.6", "0.05", "0.5", "0.25", "0.99", "3.5", "1.0", "3.0"}
@@ -408,16 +411,6 @@ def learnt(twin):
     return [" ".join(bullet.split()) for bullet in re.split(r"^- ", section, flags=re.M)[1:]]
 
 
-# What chapter 7 says of costs, and 11 of our own ratings, their own checks hold.
-HALF = ["07_costs", "10_how_low"]
-TESTED = [
-    twin
-    for twin in TWINS
-    if int(twin.name[:2]) <= 6 or (twin.stem in conclusions.CHAPTERS and twin.stem not in HALF)
-]
-for_each_tested = pytest.mark.parametrize("twin", TESTED, ids=[t.stem for t in TESTED])
-
-
 @pytest.fixture(scope="module")
 def judged():
     found = {a.claim.id: a.verdict for a in verdict.assessments(verdict.VERDICT.load(STORED))}
@@ -435,7 +428,7 @@ def test_links_to_a_conclusion_have_a_target_and_the_table_is_shown(chapter, jud
     assert set(re.findall(r"\(#claim-([\w-]+)\)", text)) <= set(judged)
 
 
-@for_each_tested
+@for_each_chapter
 def test_what_we_learnt_was_tested(twin, judged):
     bullets = learnt(twin)
     assert len(bullets) >= 3
@@ -452,7 +445,7 @@ def test_no_title_is_cut_in_a_table(twin):
     assert re.findall(r"<t[dh]>([^<]+\.\.\.)</t[dh]>", "".join(tables)) == []
 
 
-@for_each_tested
+@for_each_chapter
 def test_every_figure_is_mentioned(twin):
     text = twin.read_text()
     names = re.findall(r"^    name: (fig-[\w-]+)$", text, flags=re.M)
@@ -460,7 +453,7 @@ def test_every_figure_is_mentioned(twin):
     assert [name for name in names if f"{{numref}}`{name}`" not in text] == []
 
 
-@for_each_tested
+@for_each_chapter
 def test_findings_in_bold_were_tested(twin, judged):
     cells = [cell.source for cell in notebook(twin).cells if cell.cell_type == "markdown"]
     for paragraph in re.split(r"\n\n", "\n\n".join(cells)):

@@ -51,6 +51,15 @@ def test_best_price_and_its_fading_are_found_where_they_were_planted():
     assert carry_over.fades(best) == pytest.approx(0.5)
 
 
+def test_power_of_the_best_price_by_hand():
+    grids = [grid_of(k, 0.1 * k**-0.5, k) for k in (1, 2, 4)] + [grid_of(8, 0.03, 8)]
+    low, high = carry_over.power({"runs": pd.concat(grids[:3]).to_dict("records")})[1:]
+    assert (low, high) == pytest.approx((-0.5, -0.5), abs=1e-6)
+    found, low, high = carry_over.power({"runs": pd.concat(grids).to_dict("records")})
+    assert low < found < high
+    assert low < -0.5 < high
+
+
 @pytest.fixture
 def trained(monkeypatch):
     """Instead of training: what was to be trained on."""

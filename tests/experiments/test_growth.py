@@ -53,6 +53,21 @@ def test_growth_is_compared_with_linear_from_the_smallest_size_of_each_way(tmp_p
     np.testing.assert_allclose(times["tuned"], [np.nan, 1, 20])
 
 
+def test_price_of_an_update_by_hand():
+    """Twice the parameters and twice the seconds are one price; thrice the seconds are not."""
+    runs = [
+        measurement("literal", 1, 1.0, n_users=1, n_movies=1),
+        measurement("literal", 2, 2.0, n_users=2, n_movies=2),
+        measurement("literal", 3, 3.0, n_users=1, n_movies=1),
+        measurement("row_wise", 1, 0.5),
+        measurement("row_wise", 2, 0.1),
+        measurement("row_wise", 3, 0.1),
+    ]
+    assert growth.update_price({"runs": runs}) == pytest.approx((1, 0.6, 1.8))
+    assert growth.row_wise_gain({"runs": runs}) == pytest.approx((52 / 3, 2, 30))
+    assert growth.BIAS(3, 4).user_embedding.output_dim + 1 == growth.WIDTH
+
+
 def test_figure_shows_every_measurement_and_hollow_what_is_extrapolated(tmp_path):
     runs = [measurement(way, n, n / 1e5) for n in (100_000, 10_000_000) for way in growth.WAYS]
     runs[len(growth.WAYS)]["extrapolated"] = True

@@ -19,10 +19,9 @@ import pandas as pd
 from sklearn.preprocessing import normalize
 
 from embedlens import data, drift, gaussian, metrics, movielens, provenance, recipes, training
-from embedlens.experiments import search, tuning
+from embedlens.experiments import how_low, search, tuning
 from embedlens.experiments.conclusions import Conclusion
 from embedlens.experiments.runner import Experiment
-from embedlens.models import DotWithFeedback, DriftingDotWithFeedback
 from embedlens.movielens import files
 
 FOLDS = [1, 2, 3, 4, 5]
@@ -33,21 +32,10 @@ VARIABLE = "EMBEDLENS_ML_100K"
 INNER, INNER_SHARE = 1, 0.9
 SEEDS = 5  # of an ensemble
 SCALE = {"min_rating": 1.0, "max_rating": 5.0}
-TRAINING = ("batch_size", "learning_rate", "epochs")
 TRIALS = {"bias": 8, "drift": 10, "users": 40}
 SPACES = {
     "bias": tuning.SPACE,
-    "drift": {
-        "batch_size": [512, 1024],
-        "learning_rate": [0.003, 0.02],
-        "epochs": [5, 12],
-        "dim": [16, 32, 64],
-        "vector_penalty": [0.03, 0.5],
-        "bias_penalty": [0.0003, 0.03],
-        "feedback_penalty": [0.003, 0.3],
-        "feedback_bias_penalty": [0.01, 1.0],
-        "total_penalty": [0.003, 0.1],
-    },
+    "drift": how_low.SPACE,
     "users": {
         "user": [0.05, 0.5],
         "vector": [0.01, 0.5],
@@ -250,23 +238,9 @@ def train(model, setting, base, test, seed):
         return training.train(post, sizes, base, test, seed)
     if model == "bias":
         return training.train(tuning.recipe(setting).with_options(**SCALE), sizes, base, test, seed)
-    make = partial(
-        DriftingDotWithFeedback if model == "drift" else DotWithFeedback,
-        rated=data.inputs(base),
-        **SCALE,
-        **{name: value for name, value in setting.items() if name not in TRAINING},
-    )
-    return training.train(
-        make,
-        sizes,
-        base,
-        test,
-        seed,
-        inputs=_inputs(model),
-        patience=None,
-        falling=True,
-        **{name: setting[name] for name in TRAINING},
-    )
+    rung = {"feedback": "both"}.get(model, model)
+    recipe = how_low.recipe(rung, setting).with_options(**SCALE)
+    return training.train(recipe, sizes, base, test, seed, inputs=how_low.inputs_of(rung))
 
 
 def search_users(number, model, setting):
@@ -355,7 +329,7 @@ def report(number, model, setting, users):
     of_model, of_users, found = [], [], {}
     for seed in range(SEEDS):
         made, history = train(model, setting, base, test, 100 * number + seed)
-        of_model.append(training.predict(made, test, _inputs(model)))
+        of_model.append(training.predict(made, test, how_low.inputs_of(model)))
         of_users.append(by_users(base, test, users, movie_rows(made)))
         if seed == 0:
             found[f"{model} peeked"] = history["valid_rmse"].min()
@@ -402,10 +376,6 @@ CONCLUSIONS = {
         ),
     ]
 }
-
-
-def _inputs(model):
-    return drift.inputs if model == "drift" else data.inputs
 
 
 CANONICAL = Experiment(

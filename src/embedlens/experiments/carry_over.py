@@ -7,12 +7,15 @@ and without it on ratings that nothing was chosen on.
 """
 
 from functools import cache
+import math
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
 from embedlens import data, metrics, recipes, training
 from embedlens.experiments import search
+from embedlens.experiments.conclusions import Conclusion
 from embedlens.experiments.runner import Experiment
 from embedlens.movielens import synthetic
 
@@ -141,6 +144,43 @@ def fades(best):
     beyond = best[best["per_row"] > 1.2 * recipes.FOUND_PER_ROW]
     x = np.log(beyond["per_row"] / recipes.FOUND_PER_ROW)
     return float(-(x @ np.log(beyond["penalty"] / tuned)) / (x @ x))
+
+
+def power(report):
+    """The power of the ratings per row that the best price follows, over all sets of ratings.
+
+    Returns
+    -------
+    power, low, high : float
+        Of a line by least squares in logarithms, with its 95 % interval (Student's t).
+    """
+    best = best_penalties(pd.DataFrame(report["runs"]))
+    line = stats.linregress(np.log(best["per_row"]), np.log(best["penalty"]))
+    half = line.stderr * stats.t.ppf(0.975, len(best) - 2)
+    return line.slope, line.slope - half, line.slope + half
+
+
+CONCLUSIONS = {
+    "carry_over": [
+        Conclusion(
+            "price-falls",
+            "the best price of a vector falls as rows fill up (power of the ratings per row)",
+            power,
+            -math.inf,
+            0,
+            unit="",
+            digits=2,
+        ),
+        Conclusion(
+            "price-slower",
+            "it falls more slowly than one over their ratings",
+            power,
+            -1,
+            unit="",
+            digits=2,
+        ),
+    ]
+}
 
 
 def _best(grid):

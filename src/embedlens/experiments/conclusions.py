@@ -16,10 +16,11 @@ from embedlens.experiments.claims import VALID_SHARE
 
 # Experiments whose conclusions a chapter draws.
 CHAPTERS = {
-    "07_costs": ["bench"],
+    "07_costs": ["growth", "carry_over", "bench"],
     "08_one_hot": ["one_hot"],
     "09_shapes": ["shapes", "seeds"],
     "10_how_low": ["how_low", "canonical"],
+    "11_recommendations": ["recommendations"],
 }
 
 
@@ -98,7 +99,7 @@ def as_markdown(chapter):
     lines = ["| conclusion | measured (interval) | criterion | |", "| --- | --- | --- | --- |"]
     for one, *interval, shown in judged(chapter).values():
         mean, low, high = (f"{value:.{one.digits}f}" for value in interval)
-        measured = f"{mean} ({low} to {high}) {one.unit}".replace("-", "\N{MINUS SIGN}")
+        measured = f"{mean} ({low} to {high}) {one.unit}".rstrip().replace("-", "\N{MINUS SIGN}")
         verdict = "shown" if shown else "not shown"
         lines.append(
             f"| [{one.statement}]{{#claim-{one.id}}} | {measured} | {one.criterion()} | {verdict} |"

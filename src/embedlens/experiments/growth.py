@@ -19,6 +19,7 @@ from tqdm import tqdm
 from embedlens import data, recipes, training
 from embedlens.experiments import runner
 from embedlens.experiments.bench.peers import peak_memory
+from embedlens.experiments.conclusions import Conclusion
 from embedlens.movielens import synthetic
 from embedlens.recipes import BIAS, FEEDBACK, TUNED, Recipe
 
@@ -161,6 +162,56 @@ def runs(path):
     """
     found = pd.DataFrame(GROWTH.load(path)["runs"])
     return found.assign(seconds_per_rating=found["seconds"] / found["n_train"])
+
+
+WIDTH = dict(BIAS.options).get("dim", 64) + 1  # entries of a row: the vector and the bias
+
+
+def update_price(report):
+    """What a plain step costs for each parameter, by its mean over the sizes.
+
+    Returns
+    -------
+    mean, low, high : float
+        1, and the lowest and highest of the sizes.
+    """
+    runs = [run for run in report["runs"] if run["way"] == "literal"]
+    prices = np.array(
+        [r["seconds"] / r["steps"] / ((r["n_users"] + r["n_movies"]) * WIDTH) for r in runs]
+    )
+    prices /= prices.mean()
+    return 1.0, prices.min(), prices.max()
+
+
+def row_wise_gain(report):
+    """How many times as long as row-wise training on JAX plain fit takes: mean, lowest, highest."""
+    seconds = pd.DataFrame(report["runs"]).pivot(index="size", columns="way", values="seconds")
+    times = (seconds["literal"] / seconds["row_wise"]).to_numpy()
+    return times.mean(), times.min(), times.max()
+
+
+# Each size was timed once: instead of an interval, these have the range over the sizes.
+CONCLUSIONS = {
+    "growth": [
+        Conclusion(
+            "growth-price",
+            "a plain step costs as much for each parameter at all sizes, within a factor of two",
+            update_price,
+            0.5,
+            2,
+            unit="of the mean",
+            digits=2,
+        ),
+        Conclusion(
+            "growth-row-wise",
+            "plain fit takes over ten times as long as row-wise training, at all sizes",
+            row_wise_gain,
+            10,
+            unit="times",
+            digits=0,
+        ),
+    ]
+}
 
 
 def times_linear(runs):
