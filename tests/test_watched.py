@@ -52,7 +52,7 @@ def loss(users, movies, penalty, unwatched):
 def test_rows_are_the_best_for_those_of_the_others():
     """The gradient by a row, at what is solved for, is zero: no step lowers the loss."""
     movies = RNG.normal(size=(9, 2))
-    best = watched._solved(movies, MARKS, 0.1, 0.3)
+    best = watched.solved(movies, MARKS, 0.1, 0.3)
     lowest = loss(best, movies, 0.1, 0.3)
     for _ in range(20):
         step = 1e-3 * RNG.normal(size=best.shape)

@@ -79,13 +79,24 @@ def ials(watched, dim, penalty, unwatched, epochs=8, seed=0):
     rng = np.random.default_rng(seed)
     users, movies = (rng.normal(0, 0.1 / np.sqrt(dim), (n, dim)) for n in watched.shape)
     for _ in range(epochs):
-        users = _solved(movies, watched, penalty, unwatched)
-        movies = _solved(users, watched.T, penalty, unwatched)
+        users = solved(movies, watched, penalty, unwatched)
+        movies = solved(users, watched.T, penalty, unwatched)
     return users @ movies.T
 
 
-def _solved(others, watched, penalty, unwatched):
-    """The best row for each row of `watched`, given those of its columns."""
+def solved(others, watched, penalty, unwatched):
+    """The best row for each row of `watched`, given those of its columns, in the sense of `ials`.
+
+    Parameters
+    ----------
+    others : numpy.ndarray, shape (n_columns, dim)
+    watched : numpy.ndarray, shape (n_rows, n_columns)
+    penalty, unwatched : float
+
+    Returns
+    -------
+    numpy.ndarray, shape (n_rows, dim)
+    """
     of_all = unwatched * others.T @ others
     rows = np.zeros((len(watched), others.shape[1]))
     for row, marks in enumerate(watched):

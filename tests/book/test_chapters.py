@@ -42,6 +42,7 @@ SHARED = {
     "EvenlyPenalised": ("11_recommendations", models),
     "item_knn": ("11_recommendations", watched),
     "ials": ("11_recommendations", watched),
+    "solved": ("11_recommendations", watched),
 }
 # Settings of the post, rules, and numbers of the examples by hand. Results are glued.
 SETTINGS = {"99.9", "0.3", "0.6", "0.05", "0.5", "0.25", "0.99", "3.5", "1.0", "3.0"}

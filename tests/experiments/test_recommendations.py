@@ -148,10 +148,9 @@ def test_lists_are_compared_user_by_user():
     assert (low, high) == pytest.approx((0, 3))
     assert recommendations.compare_lists(report, "a", None, "hits")[0] == pytest.approx(8 / 3)
     more = {"runs": [*runs, {**runs[1], "users": [5], "cut": 2}]}
-    assert recommendations.compare_lists(more, "a", "b", "tail")[0] == pytest.approx(
-        (1 + 3 + 3) / 3
-    )
-    assert recommendations.compare_lists(more, "a", "b", "hits", ["last", 1])[0] == 13 / 2
+    # User 1 gains 1 and 3 hits in the tail, user 5 gains 3, and user 2 had none to find.
+    assert recommendations.compare_lists(more, "a", "b", "tail")[0] == pytest.approx(7 / 3)
+    assert recommendations.compare_lists(more, "a", "b", "hits", ["last", 2])[0] == 13 / 2
 
 
 def test_movies_of_which_nothing_is_known_make_no_pair():
