@@ -234,7 +234,7 @@
     const form = made("div", { class: "arrows-form" }, whoLabel, whatLabel, starsLabel, button("Train on this rating", step), button("Reset", reset));
     const about = cold ? [made("p", {}, `Nobody rated ${cold.name}, so it cannot be chosen and no step ever moves it. Its predictions change when a user moves.`)] : [];
     const hint = made("p", {}, "Drag the tips, or reach them by Tab and move them by arrow keys (Shift: further).");
-    app.replaceChildren(hint, svg, form, status, ...about, made("div", { class: "arrows-table" }, table));
+    app.replaceChildren(hint, svg, form, status, ...about, made("div", { class: "arrows-table", tabindex: 0 }, table));
     const left = app.closest(".cell_output");
     document.getElementById(`fig-${name}`)?.prepend(app);
     if (left && !left.contains(app)) left.hidden = true;
