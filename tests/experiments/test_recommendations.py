@@ -123,12 +123,12 @@ def test_measures_of_lists_by_hand(monkeypatch):
     seen = np.zeros_like(score, dtype=bool)
     popularity = np.array([0, 9, 3, 3, 3])  # the first movie alone is the short head
     valid = pd.DataFrame(
-        {"userIdDense": [1, 1, 2, 3], "movieIdDense": [1, 2, 1, 4], "rating": [5.0, 4.0, 4.0, 1.0]}
+        {"userIdDense": [1, 1, 2, 3], "movieIdDense": [1, 3, 1, 4], "rating": [5.0, 4.0, 4.0, 1.0]}
     )
     measures, of_users = recommendations.list_measures(score, seen, popularity, valid)
-    assert of_users["hits"].to_dict() == {1: 2, 2: 1}
+    assert of_users["hits"].to_dict() == {1: 1, 2: 1}
     assert of_users["tail"].to_dict() == {1: 1, 2: -1}
-    assert measures["precision"] == 0.75
+    assert measures["precision"] == 0.5
     assert measures["tail_precision"] == 0.5
     assert measures["alike_genres"] == pytest.approx(np.sqrt(0.5))
     assert measures["popularity"] == 6
