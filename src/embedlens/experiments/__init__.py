@@ -57,7 +57,7 @@ EXPERIMENTS = {
     ),
     "canonical": Entry("canonical:CANONICAL", "ml-100k's folds u1 to u5, as papers do", 25),
     "recommendations": Entry(
-        "recommendations:RECOMMENDATIONS", "new users, new movies and lists on five splits", 5
+        "recommendations:RECOMMENDATIONS", "lists, new users and new movies", 25
     ),
 }
 
