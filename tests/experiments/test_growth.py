@@ -65,7 +65,6 @@ def test_price_of_an_update_by_hand():
     ]
     assert growth.update_price({"runs": runs}) == pytest.approx((1, 0.6, 1.8))
     assert growth.row_wise_gain({"runs": runs}) == pytest.approx((52 / 3, 2, 30))
-    assert growth.BIAS(3, 4).user_embedding.output_dim + 1 == growth.WIDTH
 
 
 def test_figure_shows_every_measurement_and_hollow_what_is_extrapolated(tmp_path):

@@ -164,11 +164,8 @@ def runs(path):
     return found.assign(seconds_per_rating=found["seconds"] / found["n_train"])
 
 
-WIDTH = dict(BIAS.options).get("dim", 64) + 1  # entries of a row: the vector and the bias
-
-
 def update_price(report):
-    """What a plain step costs for each parameter, by its mean over the sizes.
+    """What a plain step costs for each row of the tables, all as long, by its mean over the sizes.
 
     Returns
     -------
@@ -176,9 +173,8 @@ def update_price(report):
         1, and the lowest and highest of the sizes.
     """
     runs = [run for run in report["runs"] if run["way"] == "literal"]
-    prices = np.array(
-        [r["seconds"] / r["steps"] / ((r["n_users"] + r["n_movies"]) * WIDTH) for r in runs]
-    )
+    rows = np.array([run["n_users"] + run["n_movies"] for run in runs])
+    prices = np.array([run["seconds"] / run["steps"] for run in runs]) / rows
     prices /= prices.mean()
     return 1.0, prices.min(), prices.max()
 

@@ -343,7 +343,7 @@ def gain_by_count(report, ids, before="factors", after="both"):
     return pd.DataFrame(roots).T
 
 
-def gain_in_time(report, cut, before, after, level=0.95):
+def gain_in_time(report, cut, before, after):
     """How far the RMSE of a rung lies below another's on a cut in time; interval over users.
 
     Parameters
@@ -351,7 +351,6 @@ def gain_in_time(report, cut, before, after, level=0.95):
     report : dict
     cut : {"date", "last"}
     before, after : str
-    level : float
 
     Returns
     -------
@@ -365,7 +364,7 @@ def gain_in_time(report, cut, before, after, level=0.95):
         n, *squares = np.moveaxis(sums, -1, 0)
         return np.subtract(*(np.sqrt(part / n) for part in squares))
 
-    return metrics.user_interval(np.column_stack([number, first, second]), gain, level)
+    return metrics.user_interval(np.column_stack([number, first, second]), gain)
 
 
 def gain_over_peer(report):

@@ -509,7 +509,7 @@ def on_splits(report):
     return pd.DataFrame(runs).set_index("cut")
 
 
-def compare_lists(report, first, second, measure="ndcg", cuts=SPLITS, level=0.95):
+def compare_lists(report, first, second, measure="ndcg", cuts=SPLITS):
     """How far the lists of one ranking are better than those of another; interval over users.
 
     Parameters
@@ -521,7 +521,6 @@ def compare_lists(report, first, second, measure="ndcg", cuts=SPLITS, level=0.95
     measure : {"hits", "tail", "ndcg"}
     cuts : list
         Over which a user's values are added up.
-    level : float
 
     Returns
     -------
@@ -543,7 +542,7 @@ def compare_lists(report, first, second, measure="ndcg", cuts=SPLITS, level=0.95
         n, ours, *theirs = np.moveaxis(totals, -1, 0)
         return (ours - sum(theirs)) / n
 
-    return metrics.user_interval(sums.to_numpy(), mean, level)
+    return metrics.user_interval(sums.to_numpy(), mean)
 
 
 def _lists(first, second, measure="ndcg", cuts=SPLITS):
