@@ -53,6 +53,19 @@ def pytest_unconfigure():
 
 
 @pytest.fixture
+def eagerly(monkeypatch):
+    """Models run op by op: a few steps take less time so than XLA takes to compile them."""
+    import keras
+
+    compiled = keras.Model.compile
+
+    def uncompiled(model, *args, jit_compile=None, steps_per_execution=1, **options):
+        compiled(model, *args, run_eagerly=True, **options)
+
+    monkeypatch.setattr(keras.Model, "compile", uncompiled)
+
+
+@pytest.fixture
 def tiny_ratings():
     """Every second pair of 12 users and 15 movies: 90 ratings, as from `data.prepare`."""
     rng = np.random.default_rng(0)

@@ -32,7 +32,7 @@ def made_up(n_users=20, n_movies=50, n=500):
 
 
 @pytest.fixture
-def small(monkeypatch):
+def small(monkeypatch, eagerly):
     """A benchmark of 500 ratings, and little of everything."""
     frame = made_up()
     monkeypatch.setattr(canonical, "ratings", lambda: frame)
@@ -87,7 +87,7 @@ def test_reports_of_a_fold(small):
 
 def test_an_average_is_of_stars(small, monkeypatch):
     test = canonical.fold(1)[1]
-    monkeypatch.setattr(canonical.training, "predict", lambda *_: np.full(len(test), 2.0))
+    monkeypatch.setattr(canonical.training, "predict", lambda *_, **__: np.full(len(test), 2.0))
     monkeypatch.setattr(canonical, "by_users", lambda *_: np.full(len(test), 5.0))
     found = canonical.measure("report", 1, "feedback", SETTING, USERS)
     for kind in ("", " ensemble"):

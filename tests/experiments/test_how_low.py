@@ -12,7 +12,7 @@ from embedlens.models import DotWithFeedback, DriftingDotWithFeedback, Penalised
 
 STORED = Path(__file__).parents[2] / "book/results/how_low.json"
 SETTING = {
-    "batch_size": 32,
+    "batch_size": 1024,
     "learning_rate": 0.01,
     "epochs": 2,
     "dim": 3,
@@ -26,7 +26,7 @@ def report():
 
 
 @pytest.fixture
-def few_ratings(monkeypatch):
+def few_ratings(monkeypatch, eagerly):
     """The ratings of forty users in place of all."""
     ratings = data.prepared(timestamps=True)
     few = ratings[ratings["userIdDense"] <= 40]
@@ -119,7 +119,7 @@ def test_recipes_of_the_rungs():
     found = how_low.recipe("both", SETTING)
     assert found.training.falling
     assert found.training.patience is None
-    assert (found.training.batch_size, dict(found.options)["dim"]) == (32, 3)
+    assert (found.training.batch_size, dict(found.options)["dim"]) == (1024, 3)
     assert how_low.recipe("factors", tuning.anchor_setting(0)).model is PenalisedDotWithBias
 
 
