@@ -63,7 +63,9 @@ def test_ids_outside_are_refused(tiny_ratings):
 
 
 def test_penalty_is_chosen_by_ndcg_within_the_ratings_given():
-    ratings, sizes = data.prepared(), data.count_users_and_movies(data.prepared())
+    ratings = data.prepared().query("userIdDense <= 150")
+    ratings = ratings.assign(movieIdDense=data.dense_ids(ratings["movieId"]))
+    sizes = data.count_users_and_movies(ratings)
     found = ease.choose_penalty(ratings, sizes, 0, (10.0, 300.0))
     assert list(found) == [300.0, 10.0]
     inner, asked = data.train_valid_split(ratings, 0)
