@@ -37,7 +37,7 @@ pdf: $(READY) ## print the whole book into _build/embedlens.pdf (needs Chromium 
 	$(BIN)/python -m embedlens pdf
 
 test: $(READY) ## run every test, and every chapter again (about a quarter of an hour)
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 lab: $(READY) ## open the chapters in JupyterLab: notebooks/ to run, book/ to edit
 	$(BIN)/python -m embedlens plain

@@ -21,8 +21,10 @@ if not IS_WORKER:
     for name in ("MMAP_THRESHOLD", "TRIM_THRESHOLD", "TOP_PAD"):
         os.environ[f"MALLOC_{name}_"] = str(2**28)
     # As many test processes as cores: their threads would only wait for each other.
-    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TF_NUM_INTRAOP_THREADS"):
-        os.environ[name] = "1"
+    for library in ("OMP", "OPENBLAS"):
+        os.environ[f"{library}_NUM_THREADS"] = "1"
+    os.environ["TF_NUM_INTRAOP_THREADS"] = os.environ["TF_NUM_INTEROP_THREADS"] = "1"
+    os.environ["NPROC"] = "1"  # of JAX
 
 # Each backend has its own row-wise training; test_backends.py runs the tests of JAX's.
 ON_JAX = os.environ.get("KERAS_BACKEND") == "jax"
