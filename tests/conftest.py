@@ -31,7 +31,7 @@ ON_JAX = os.environ.get("KERAS_BACKEND") == "jax"
 collect_ignore = ["test_rowwise_tensorflow.py" if ON_JAX else "test_rowwise_jax.py"]
 
 
-# The longest files start first, so that both processes end together.
+# The longest files start first, so that all processes end together.
 LONGEST = ["02_dot_model.ipynb", "test_laptop.py", "test_training.py", "test_backends.py"]
 LONGEST += ["test_again.py", "10_how_low.ipynb", "09_shapes.ipynb", "test_phone.py"]
 LONGEST += [
