@@ -131,6 +131,7 @@ def test_prepare_does_not_name_files_that_may_be_others():
     with pytest.warns(UserWarning, match="1 of 2 ratings") as told:
         data.prepare(tiny)
     assert ".csv" not in str(told[0].message)
+    assert told[0].filename == __file__, "the line that asked for it"
 
 
 def test_prepare_keeps_the_timestamps():
@@ -416,6 +417,8 @@ def test_genre_table_where_none_is_known(genres):
     table = data.genre_table(pd.DataFrame({"genres": [genres] * 3}, index=[1, 2, 3]))
     assert table.shape == (3, 0)
     assert table.index.tolist() == [1, 2, 3]
+    none = data.genre_table(pd.DataFrame({"genres": [""]}))
+    pd.testing.assert_frame_equal(none, pd.DataFrame(index=[0], dtype="int64"))
 
 
 def test_no_genres_listed_is_no_genre_of_the_embedded_movies(real):

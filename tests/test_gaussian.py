@@ -55,6 +55,7 @@ def test_predictions_are_those_of_scikit_learn(setting):
 def test_each_term_changes_the_prediction_and_says_what_it_says():
     at_once = gaussian.covariance({"minute": 1.0}, 0, apart=[0, 60])
     assert np.allclose(at_once, [1, np.exp(-1)])
+    assert gaussian.SCALES == {"minute": 60, "hour": 60**2, "days": 3 * 24 * 60**2}
     setting = dict.fromkeys(gaussian.TERMS, 0.1)
     apart = np.array([0.0, 60.0])
     both = gaussian.covariance(setting, 2.0, 3.0, apart)
@@ -88,6 +89,18 @@ def test_taste_has_the_covariance_of_the_users():
     ratio = np.cov(thought.T) / (rows @ rows.T)
     assert np.allclose(ratio, ratio[0, 0], rtol=1e-4)
     assert np.mean(np.sum(rows[1:] ** 2, axis=1)) == pytest.approx(1)
+
+
+def test_what_is_expected_of_anyone_is_the_mean_and_the_movies_part_of_a_ridge():
+    users = pd.get_dummies(TRAIN["userIdDense"], dtype=float).to_numpy()
+    movies = np.eye(N_MOVIES + 1)[TRAIN["movieIdDense"]]
+    both = np.hstack([users, movies])
+    mean = TRAIN["rating"].mean()
+    left = both.T @ both + 3 * np.eye(both.shape[1])
+    of_movie = np.linalg.solve(left, both.T @ (TRAIN["rating"] - mean))[users.shape[1] :]
+    found = gaussian.expected(TRAIN, ASKED, rounds=500)
+    assert found == pytest.approx(mean + of_movie[ASKED["movieIdDense"]])
+    assert np.ptp(found) > 1
 
 
 def test_a_stranger_gets_what_is_expected_of_anyone():

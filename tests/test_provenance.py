@@ -30,6 +30,7 @@ def test_sources_are_followed_through_every_import(package):
     found = provenance.sources(package / "parts/one.py")
     assert list(found) == ["__init__.py", "parts/__init__.py", "parts/one.py", "three.py", "two.py"]
     assert "two.py" in provenance.sources(package / "four.py")
+    assert provenance.imports(package / "four.py") == [package / "__init__.py", package / "two.py"]
 
 
 @pytest.mark.parametrize(
@@ -41,6 +42,7 @@ def test_sources_are_followed_through_every_import(package):
             False,
         ),
         ("three.py", '"""Says h."""\nfrom embedlens.parts import one  # a circle\ng = 1\n', False),
+        ("three.py", "from embedlens.parts import one\n\ng = 1  # one\n# more", False),
         ("three.py", "from embedlens.parts import one  # a circle\ng = 2\n", True),
         ("apart.py", "x = 2\n", False),
     ],

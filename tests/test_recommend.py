@@ -101,6 +101,8 @@ def test_too_few_movies_left():
         top_n(PAIRS, seen, 3)
     with pytest.raises(ValueError, match="shape"):
         top_n(PAIRS, seen[:2], 3)
+    with pytest.raises(ValueError, match="shape"):
+        top_n(PAIRS[:2], seen, 3)
 
 
 def test_caution_takes_more_where_there_are_few_ratings():
