@@ -36,6 +36,7 @@ def test_scores_of_neighbours_by_hand(shrink):
 def test_there_must_be_so_many_neighbours(number):
     with pytest.raises(ValueError, match=f"{number} neighbours of 9 movies"):
         watched.item_knn(MARKS, number)
+    assert (watched.item_knn(MARKS, 1) > 0).any()
 
 
 def loss(users, movies, penalty, unwatched):
