@@ -23,6 +23,13 @@ def test_neighbours_of_a_title():
     assert found["cosine"].is_monotonic_decreasing
 
 
+def test_so_many_neighbours_unless_told():
+    vectors = cloud(seed=0)
+    movies = pd.DataFrame({"title": [f"Movie {row}" for row in range(len(vectors))]})
+    assert comparing.nearest(vectors)[0].shape == (60, 10)
+    assert len(comparing.neighbours_of("Movie 7", movies, vectors)) == 5
+
+
 @pytest.mark.parametrize(("title", "number"), [("D", 2), ("Z", 0)])
 def test_title_must_name_one_movie(title, number):
     with pytest.raises(ValueError, match=f"names {number} movies"):
