@@ -36,7 +36,7 @@ pdf: $(READY) ## print the whole book into _build/embedlens.pdf (needs Chromium 
 	$(BIN)/jupyter-book build . --builder singlehtml -W -n --keep-going --quiet
 	$(BIN)/python -m embedlens pdf
 
-test: $(READY) ## run every test, and every chapter again (about a quarter of an hour)
+test: $(READY) ## run every test, and every chapter again (about ten minutes)
 	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 lab: $(READY) ## open the chapters in JupyterLab: notebooks/ to run, book/ to edit
