@@ -99,9 +99,9 @@ def test_too_few_movies_left():
     seen[2, 1:4] = True
     with pytest.raises(ValueError, match="user 2 has only 1 unrated movies, not 3"):
         top_n(PAIRS, seen, 3)
-    with pytest.raises(ValueError, match="shape"):
+    with pytest.raises(ValueError, match="against seen of shape"):
         top_n(PAIRS, seen[:2], 3)
-    with pytest.raises(ValueError, match="shape"):
+    with pytest.raises(ValueError, match="against seen of shape"):
         top_n(PAIRS[:2], seen, 3)
 
 
