@@ -20,7 +20,7 @@ if not IS_WORKER:
     os.environ["MALLOC_ARENA_MAX"] = "1"
     for name in ("MMAP_THRESHOLD", "TRIM_THRESHOLD", "TOP_PAD"):
         os.environ[f"MALLOC_{name}_"] = str(2**28)
-    # As many test processes as cores: their threads would only wait for each other.
+    # At least as many test processes as cores: their threads would only wait for each other.
     for library in ("OMP", "OPENBLAS"):
         os.environ[f"{library}_NUM_THREADS"] = "1"
     os.environ["TF_NUM_INTRAOP_THREADS"] = os.environ["TF_NUM_INTEROP_THREADS"] = "1"

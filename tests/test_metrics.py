@@ -73,9 +73,10 @@ def test_groups_hold_what_they_say():
 
 
 def test_description_by_hand():
+    lists = np.array([[9, 9], [2, 4], [2, 3]])
     with_two = np.where(POPULARITY == 1, 2, POPULARITY)
-    assert metrics.describe(np.array([[9, 9], [2, 4], [2, 3]]), with_two)["few"] == 0.25
-    found = metrics.describe(np.array([[9, 9], [2, 4], [2, 3]]), POPULARITY)
+    assert metrics.describe(lists, with_two)["few"] == 0.25
+    found = metrics.describe(lists, POPULARITY)
     assert found["popularity"] == (50 + 20 + 50 + 1) / 4
     assert found["few"] == 0.25
     assert found["top_tenth"] == 0.5
@@ -258,8 +259,8 @@ def test_interval_over_users_takes_whole_users():
     assert value == pytest.approx(errors.sum() / sizes.sum())
     residual = errors - value * sizes
     se = np.sqrt(np.sum(residual**2)) / sizes.sum()  # of a ratio, by the delta method
-    for length in (value - low, high - value):
-        assert length / (1.96 * se) == pytest.approx(1, abs=0.12)
+    assert (high - low) / (2 * 1.96 * se) == pytest.approx(1, abs=0.1)
+    assert (value - low) / (1.96 * se) == pytest.approx(1, abs=0.12)
     assert low < value < high
     for wrong in ([[1.0, 2.0]], [[1.0], [np.nan]], [1.0, 2.0]):
         with pytest.raises(ValueError, match="two users or more"):
